@@ -1,0 +1,71 @@
+# Each target sets up what it needs and is quiet when there is nothing to do. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+
+.PHONY: help run test check setup web bench load image lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 run"; exit 1; }
+	@echo "· making a virtual environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements-embedded.lock | $(VENV)/bin/python
+	@echo "· installing what the server needs (once, about half a minute)"
+	@$(PIP) --no-compile -r requirements-embedded.lock
+	@touch $@
+
+$(VENV)/.dev: requirements.lock | $(VENV)/bin/python
+	@echo "· installing what the tests need (once, about a minute)"
+	@$(PIP) --no-compile -r requirements.lock
+	@touch $@ $(VENV)/.run
+
+setup: $(VENV)/.dev ## install everything that development needs
+
+run: $(VENV)/.run ## run everything on this machine: http://127.0.0.1:8080/
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web; fi
+	@exec $(BIN)/python -m commands.cli dev
+
+web/node_modules/.package-lock.json: web/package-lock.json
+	@echo "· installing the editor's packages"
+	@cd web && npm ci --silent --no-progress
+
+web/dist/index.html: web/node_modules/.package-lock.json $(shell find web/src -type f 2>/dev/null)
+	@cd web && npm run --silent build
+
+web: web/dist/index.html ## build the playground page
+
+check: $(VENV)/.dev ## ruff, mypy, import rules, unsafe calls, secrets, Dockerfile
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/bandit -q -r auth collab_server commands persistence presence rest_api -c pyproject.toml
+	@git ls-files -z -- ':!*.lock' ':!*package-lock.json' | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
+	@$(BIN)/hadolint Dockerfile
+
+test: $(VENV)/.dev ## every test, on real parts
+	@$(MAKE) --no-print-directory web
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+bench: $(VENV)/.dev ## what one update costs
+	@$(BIN)/python -m bench
+
+load: $(VENV)/.dev ## a short load run against a local server, with an HTML report
+	@$(BIN)/python -m loadtests
+
+lock: ## pin every dependency with its hashes (needs uv)
+	@uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes -q --upgrade -o requirements-runtime.lock
+	@uv pip compile pyproject.toml --extra embedded --universal --python-version 3.11 --generate-hashes -q --upgrade -o requirements-embedded.lock
+	@uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes -q --upgrade -o requirements.lock
+
+clean: ## remove what the targets made (keeps .data)
+	@rm -rf $(VENV) .cache web/dist web/node_modules tests/interop/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,148 @@
+"""Every setting of the server: one frozen tree read once from the environment (prefix `COLLAB_`), units in the names.
+
+The only reader of the environment. Nothing here opens, connects or checks anything beyond the values themselves.
+docs/settings.md is compared with this module by a test. Called by `commands` and handed on by `assembly`.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+MIB = 1024 * 1024
+
+
+class Auth(StrEnum):
+    """How people are told apart: `cognito` in production, `dev` with local keys, `open` for local work and benchmarks."""
+
+    OPEN = "open"
+    DEV = "dev"
+    COGNITO = "cognito"
+
+
+class Settings(BaseSettings):
+    """The effective settings. Raises `pydantic.ValidationError` on a value that cannot be meant."""
+
+    model_config = SettingsConfigDict(env_prefix="COLLAB_", frozen=True, extra="ignore", env_ignore_empty=True)
+
+    host: str = Field("127.0.0.1", description="Address all three ports listen on.")
+    ws_port: int = Field(8081, ge=0, le=65535, description="WebSocket port; editors connect to `/ws/{document}`.")
+    http_port: int = Field(8080, ge=0, le=65535, description="Port of the web page and the REST facade.")
+    admin_port: int = Field(8082, ge=0, le=65535, description="Private port: health, metrics, rooms. Never expose it.")
+    data_dir: Path = Field(Path(".data"), description="Where embedded parts keep their files.")
+
+    database_url: SecretStr | None = Field(None, description="PostgreSQL; unset: an embedded server below `DATA_DIR`.")
+    database_pool_size: PositiveInt = Field(10, description="Most connections to PostgreSQL.")
+    redis_url: SecretStr | None = Field(None, description="Redis for fan-out between tasks; unset: in-process.")
+    bus_key: SecretStr | None = Field(None, description="Signs bus messages between tasks (HMAC); unset: unsigned.")
+    s3_bucket: str | None = Field(None, description="Bucket for checkpoints; unset: a directory below `DATA_DIR`.")
+    s3_endpoint_url: str | None = Field(None, description="Another S3 API than AWS's own.")
+    s3_region: str = Field("us-east-1", description="Region of the bucket.")
+
+    auth: Auth = Field(Auth.COGNITO, description="`cognito`, `dev` or `open`; `collab-server dev` uses `dev`.")
+    jwt_issuer: str | None = Field(None, description="Cognito issuer: `https://cognito-idp.REGION.amazonaws.com/POOL`.")
+    jwks_url: str | None = Field(None, description="Keys of the issuer; unset: `ISSUER/.well-known/jwks.json`.")
+    jwt_client_ids: Annotated[tuple[str, ...], NoDecode] = Field((), description="App client ids let in, by comma.")
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Web origins whose pages may connect, by comma, compared exactly; `dev` adds its own page."
+    )
+
+    max_message_bytes: PositiveInt = Field(
+        32 * MIB, description="Largest message of a writer: a whole document may arrive."
+    )
+    max_reader_message_bytes: PositiveInt = Field(MIB, description="Largest message of one who may not write.")
+    max_awareness_state_bytes: PositiveInt = Field(
+        16 * 1024, description="Largest awareness state (cursor, name) of one client."
+    )
+    max_awareness_ids: PositiveInt = Field(4, description="Awareness client ids one connection may hold.")
+    messages_per_s: PositiveFloat = Field(100, description="Messages a second one connection may send for long.")
+    messages_burst: PositiveInt = Field(1_000, description="Messages it may send at once: an undo or a paste is many.")
+    bytes_per_s: PositiveFloat = Field(2 * MIB, description="Bytes a second one connection may send for long.")
+    bytes_burst: PositiveInt = Field(64 * MIB, description="Bytes it may send at once: two of the largest messages.")
+    syncs_per_10_s: PositiveInt = Field(
+        10, description="Sync requests one connection may make in 10 s: each costs an encode."
+    )
+    max_connections: PositiveInt = Field(20_000, description="Connections of this process.")
+    max_connections_per_address: PositiveInt = Field(
+        20_000, description="Connections from one address; behind a balancer that is the balancer's."
+    )
+    max_connections_per_user: PositiveInt = Field(200, description="Connections of one person (unlimited with `open`).")
+    max_handshake_bytes: PositiveInt = Field(16 * 1024, description="Bytes read before a connection is admitted.")
+    handshake_timeout_s: PositiveFloat = Field(10, description="Time to send the opening request.")
+    open_timeout_s: PositiveFloat = Field(30, description="Time to check rights and load the document.")
+    ping_interval_s: PositiveFloat = Field(
+        16, description="Silence before a ping; keep below a balancer's idle limit (60 s)."
+    )
+    ping_timeout_s: PositiveFloat = Field(20, description="Further silence before a dead connection is dropped.")
+    keepalive_s: PositiveFloat = Field(
+        20, description="Quiet time before an empty message; stock clients leave after 30 s."
+    )
+    outbox_high_water_bytes: PositiveInt = Field(
+        MIB, description="Unsent bytes at which cursors are dropped for a slow reader."
+    )
+    outbox_max_bytes: PositiveInt = Field(64 * MIB, description="Unsent bytes at which a slow reader is closed.")
+
+    room_grace_s: float = Field(30, ge=0, description="How long an empty room stays in memory.")
+    checkpoint_after_updates: PositiveInt = Field(500, description="Journaled updates that make a checkpoint due.")
+    checkpoint_after_bytes: PositiveInt = Field(MIB, description="Journaled bytes that make a checkpoint due.")
+    checkpoint_after_s: PositiveFloat = Field(
+        20, description="Seconds after its first new update that a room is checkpointed."
+    )
+    checkpoint_timeout_s: PositiveFloat = Field(60, description="Time the worker process has for one fold.")
+    checkpoint_workers: PositiveInt = Field(1, description="Worker processes that fold documents.")
+    checkpoint_worker_bytes: PositiveInt = Field(2048 * MIB, description="Address space of a worker process.")
+    journal_max_backlog_bytes: PositiveInt = Field(
+        64 * MIB, description="Uncommitted bytes at which edits are refused."
+    )
+    drain_timeout_s: PositiveFloat = Field(100, description="Time to stop well; Fargate allows 120 s.")
+
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least level that is logged.")
+    log_format: str = Field(
+        "json", pattern="^(json|console)$", description="`json` for machines, `console` for people."
+    )
+
+    @field_validator("jwt_client_ids", "allowed_origins", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def problems(self) -> list[str]:
+        """What contradicts itself in these settings, one sentence each; empty when all is well."""
+        found = []
+        if self.auth is Auth.OPEN and not self.is_loopback:
+            found.append("COLLAB_AUTH=open makes everyone an editor, so COLLAB_HOST must be a loopback address.")
+        if self.auth is Auth.COGNITO and not self.jwt_issuer:
+            found.append("COLLAB_AUTH=cognito needs COLLAB_JWT_ISSUER.")
+        if self.auth is Auth.COGNITO and not self.jwt_client_ids:
+            found.append("COLLAB_AUTH=cognito needs COLLAB_JWT_CLIENT_IDS.")
+        return found
+
+    def embedded_parts(self) -> list[str]:
+        """What is not fit for production in these settings, one sentence each."""
+        found = []
+        if self.database_url is None:
+            found.append("COLLAB_DATABASE_URL is not set: the journal would live in an embedded PostgreSQL.")
+        if self.redis_url is None:
+            found.append("COLLAB_REDIS_URL is not set: tasks would not see each other's edits.")
+        if self.s3_bucket is None:
+            found.append("COLLAB_S3_BUCKET is not set: checkpoints would live in a local directory.")
+        if self.auth is not Auth.COGNITO:
+            found.append(f"COLLAB_AUTH={self.auth.value} is for development.")
+        return found
