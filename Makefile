@@ -5,7 +5,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
 .PHONY: help run test check setup web bench load image lock clean
@@ -20,19 +20,21 @@ $(VENV)/bin/python:
 
 $(VENV)/.run: requirements-embedded.lock | $(VENV)/bin/python
 	@echo "· installing what the server needs (once, about half a minute)"
-	@$(PIP) --no-compile -r requirements-embedded.lock
+	@$(PIP) --require-hashes -r requirements-embedded.lock
+	@$(PIP) --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements.lock | $(VENV)/bin/python
 	@echo "· installing what the tests need (once, about a minute)"
-	@$(PIP) --no-compile -r requirements.lock
+	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --no-build-isolation --editable .
 	@touch $@ $(VENV)/.run
 
 setup: $(VENV)/.dev ## install everything that development needs
 
 run: $(VENV)/.run ## run everything on this machine: http://127.0.0.1:8080/
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web; fi
-	@exec $(BIN)/python -m commands.cli dev
+	@exec $(BIN)/collab-server dev
 
 web/node_modules/.package-lock.json: web/package-lock.json
 	@echo "· installing the editor's packages"
@@ -64,7 +66,7 @@ load: $(VENV)/.dev ## a short load run against a local server, with an HTML repo
 
 lock: ## pin every dependency with its hashes (needs uv)
 	@uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes -q --upgrade -o requirements-runtime.lock
-	@uv pip compile pyproject.toml --extra embedded --universal --python-version 3.11 --generate-hashes -q --upgrade -o requirements-embedded.lock
+	@uv pip compile pyproject.toml --extra embedded --group build --universal --python-version 3.11 --generate-hashes -q --upgrade -o requirements-embedded.lock
 	@uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes -q --upgrade -o requirements.lock
 
 clean: ## remove what the targets made (keeps .data)

@@ -1,7 +1,7 @@
 """Every way this server ends a connection, in one table, and the exceptions that carry an entry of it.
 
-`theirs` is what a client did or may not do; `ours` is what this server or a part behind it cannot do now. Codes 4400-4499
-are permanent for this attempt (retrying the same thing fails the same way), 4500-4599 and 1012/1013 mean: try again.
+`theirs` is what a client did or may not do, the rest is what this server or a part behind it cannot do now. Codes
+4400-4499 are permanent for this attempt (the same thing fails the same way), 4500-4599 and 1012 mean: try again.
 The slugs are also metric labels and the words in docs/protocol.md, which a test compares with this table.
 Codes below 4000 that the WebSocket layer sends by itself are listed too, so that the table is whole (RFC 6455 §7.4.1).
 """
@@ -13,9 +13,9 @@ from http import HTTPStatus
 
 
 class Close(Enum):
-    """One way to end a connection: WebSocket `code`, stable `slug`, `text` for people (at most 120 bytes), `retry` or not.
+    """One way to end a connection: WebSocket `code`, stable `slug`, `text` for people (at most 120 bytes).
 
-    `theirs` tells whose doing it is; `status` is the HTTP answer when the client is refused before the upgrade.
+    `retry` says whether trying again makes sense, `theirs` whose doing it is; `status` is the HTTP answer when the client is refused before the upgrade.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Close(Enum):
 
 
 class Refused(Exception):
-    """A client is turned away: `reason` from the table, `detail` a short sentence that is safe to show to that client."""
+    """A client is turned away: `reason` from the table, `detail` a short sentence that client may see."""
 
     def __init__(self, reason: Close, detail: str = "") -> None:
         super().__init__(detail or reason.text)

@@ -18,7 +18,7 @@ MIB = 1024 * 1024
 
 
 class Auth(StrEnum):
-    """How people are told apart: `cognito` in production, `dev` with local keys, `open` for local work and benchmarks."""
+    """How people are told apart: `cognito` in production, `dev` with local keys, `open` for local work."""
 
     OPEN = "open"
     DEV = "dev"
@@ -146,3 +146,11 @@ class Settings(BaseSettings):
         if self.auth is not Auth.COGNITO:
             found.append(f"COLLAB_AUTH={self.auth.value} is for development.")
         return found
+
+
+class DevelopmentSettings(Settings):
+    """The same settings with the defaults of `collab-server dev`: local sign-in, logs for people."""
+
+    auth: Auth = Auth.DEV
+    log_level: str = Field("warning", pattern="^(debug|info|warning|error)$", description="Least level that is logged.")
+    log_format: str = Field("console", pattern="^(json|console)$", description="`json` or `console`.")

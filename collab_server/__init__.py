@@ -1,0 +1,1 @@
+"""The WebSocket server: wire protocols, rooms, bus, admission, admin and life cycle."""

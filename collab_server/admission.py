@@ -1,0 +1,120 @@
+"""From an opening request to a seat: document name, origin, token, identity, role, document - in this order.
+
+What can be refused without a look-up is refused without one, and nothing about a document is told to someone without a
+grant: a stranger hears "forbidden" whether or not it exists. Never logs a token. Called by `server` for each connection.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from auth.identity import Identity, TokenRefused
+from auth.permissions import Action, Permissions, Role, effective_role, permits
+from auth.tokens import Authenticator
+from collab_server.errors import Close, Refused
+from persistence.catalog import Catalog, Document
+
+ENDPOINT = "/ws/"
+DOCUMENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", re.ASCII)
+BEARER_SUBPROTOCOL = "bearer."
+SUBPROTOCOL = "yjs"  # what is agreed on when a client offers its token as a second subprotocol
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What an opening request asks for. `token` is secret: it never appears in a representation of this object."""
+
+    document: str
+    origin: str | None
+    offers_subprotocol: bool
+    token: str | None
+
+    def __repr__(self) -> str:
+        return f"Opening({self.document!r}, origin={self.origin!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """What was granted: who, on which document, as what."""
+
+    identity: Identity
+    role: Role
+    document: Document
+
+
+def read_opening(target: str, headers: Mapping[str, str]) -> Opening:
+    """The opening in a request target and its headers. Raises `Refused` for a path or name that cannot be meant.
+
+    A token is taken from the `Authorization` header, else from `Sec-WebSocket-Protocol: yjs, bearer.<token>` (browsers
+    can set that), else from `?token=` (all that a stock y-websocket client can set).
+    """
+    parts = urlsplit(target)
+    name = unquote(parts.path.removeprefix(ENDPOINT))
+    if not parts.path.startswith(ENDPOINT) or not DOCUMENT_NAME.fullmatch(name):
+        raise Refused(Close.NOT_FOUND, f"connect to {ENDPOINT}{{document}}: letters, digits and . _ : - (at most 128)")
+    offered = [part.strip() for part in headers.get("Sec-WebSocket-Protocol", "").split(",")]
+    return Opening(
+        document=name,
+        origin=headers.get("Origin"),
+        offers_subprotocol=SUBPROTOCOL in offered,
+        token=_bearer(headers) or _offered_token(offered) or parse_qs(parts.query).get("token", [None])[0],
+    )
+
+
+def _bearer(headers: Mapping[str, str]) -> str | None:
+    scheme, _, token = headers.get("Authorization", "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def _offered_token(offered: list[str]) -> str | None:
+    for part in offered:
+        if part.startswith(BEARER_SUBPROTOCOL):
+            return part.removeprefix(BEARER_SUBPROTOCOL)
+    return None
+
+
+class Admission:
+    """Decides who gets a seat. `allowed_origins` are compared exactly; requests without an origin are no browser's."""
+
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        permissions: Permissions,
+        catalog: Catalog,
+        allowed_origins: frozenset[str],
+    ) -> None:
+        self._authenticator = authenticator
+        self._permissions = permissions
+        self._catalog = catalog
+        self._allowed_origins = allowed_origins
+
+    def check_origin(self, opening: Opening) -> None:
+        """Raises `Refused` for a page of another site (T01). No in-band word for it: the request is not answered at all."""
+        if opening.origin is not None and opening.origin not in self._allowed_origins:
+            raise Refused(Close.FORBIDDEN, "this origin may not connect: add it to COLLAB_ALLOWED_ORIGINS")
+
+    async def admit(self, opening: Opening, now: float) -> Seat:
+        """The seat for `opening`; `now` is Unix seconds. Raises `Refused`, or what the ports raise when they are away."""
+        try:
+            identity = await self._authenticator.authenticate(opening.token, now=now)
+        except TokenRefused as error:
+            raise Refused(Close.UNAUTHORIZED, f"sign in again: {error.reason}") from None
+        stored = None
+        if effective_role(identity.grants, None, opening.document) is None:
+            stored = await self._permissions.role_of(identity.subject, opening.document)
+        role = effective_role(identity.grants, stored, opening.document)
+        if role is None or not permits(role, Action.READ_DOCUMENT):
+            raise Refused(Close.FORBIDDEN)
+        return Seat(identity, role, await self._document(opening.document, role))
+
+    async def _document(self, name: str, role: Role) -> Document:
+        """A document comes to be when someone who may write opens it; a reader of nothing hears that there is nothing."""
+        if permits(role, Action.WRITE_DOCUMENT):
+            return await self._catalog.find_or_create(name)
+        document = await self._catalog.find(name)
+        if document is None:
+            raise Refused(Close.NOT_FOUND)
+        return document

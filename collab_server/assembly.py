@@ -1,0 +1,240 @@
+"""The composition root: which adapter stands behind each port, and in what order things start and stop.
+
+The only module that names adapters. Parts stop in the reverse of the order in which they started. Called by `commands`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import asyncpg
+
+from auth.cognito import CognitoAuthenticator, cognito_jwks_url
+from auth.dev_keys import DevAuthenticator, DevKeys
+from auth.jwks import JwksCache
+from auth.open_access import OpenAuthenticator
+from auth.permissions_postgres import PostgresPermissions
+from auth.tokens import Authenticator
+from collab_server.admin import Admin
+from collab_server.admission import Admission
+from collab_server.bus import Bus
+from collab_server.bus_memory import MemoryBus
+from collab_server.bus_redis import RedisBus
+from collab_server.errors import ConfigurationError
+from collab_server.health import Health
+from collab_server.http_port import HttpPort
+from collab_server.rooms.registry import Registry, RoomRules
+from collab_server.rooms.replica import Replica
+from collab_server.rooms.room import Room
+from collab_server.server import Server
+from collab_server.settings import Auth, Settings
+from collab_server.tasks import Tasks
+from collab_server.telemetry import Metrics
+from collab_server.wire.awareness import AwarenessLimits
+from persistence import migrate
+from persistence.blobs import Blobs
+from persistence.blobs_directory import DirectoryBlobs
+from persistence.blobs_s3 import S3Blobs
+from persistence.catalog import Document
+from persistence.catalog_postgres import PostgresCatalog
+from persistence.checkpointer import Checkpointer
+from persistence.checkpoints_postgres import PostgresCheckpointTable
+from persistence.database import create_pool
+from persistence.documents import Documents
+from persistence.embedded_placement import EmbeddedPostgresError
+from persistence.embedded_postgres import EmbeddedPostgres
+from persistence.journal_postgres import PostgresJournal
+from persistence.recorder import Recorder
+from persistence.sandbox import Sandbox
+
+# Names a part that starts; the context is given a function that takes the detail to show when it has started.
+Announce = Callable[[str], AbstractContextManager[Callable[[str], None]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A running server."""
+
+    settings: Settings
+    server: Server
+    admin: HttpPort
+    dev_keys: DevKeys | None
+
+
+@contextlib.asynccontextmanager
+async def assembled(settings: Settings, announce: Announce) -> AsyncIterator[Parts]:
+    """Start everything `settings` ask for; stop it all at the end.
+
+    Raises `ConfigurationError` with a sentence for the one who runs it when a part cannot start.
+    """
+    async with AsyncExitStack() as stack:
+        metrics = Metrics()
+        pool = await _database(settings, announce, stack)
+        blobs = await _blobs(settings, announce, stack)
+        bus = await _bus(settings, announce, stack)
+        authenticator, dev_keys = await _authenticator(settings, announce, stack)
+        journal = PostgresJournal(pool)
+        recorder = Recorder(journal, settings.journal_max_backlog_bytes)
+        recorder.start()
+        stack.push_async_callback(recorder.stop)
+        registry = await _registry(settings, pool, blobs, bus, journal, recorder, metrics, stack)
+        health = Health({"database": journal.ping, "objects": blobs.ping, "bus": bus.ping}, metrics)
+        await health.check()
+        watching = Tasks()
+        watching.start(health.watch(), "health")
+        stack.push_async_callback(watching.close)
+        admission = Admission(
+            authenticator, PostgresPermissions(pool), PostgresCatalog(pool), frozenset(settings.allowed_origins)
+        )
+        server = Server(settings, admission=admission, registry=registry, recorder=recorder, metrics=metrics)
+        with announce("WebSocket server") as started:
+            await server.start()
+            stack.push_async_callback(_drain_if_needed, server)
+            started(f"ws://{settings.host}:{server.port}/ws/{{document}}")
+        with announce("Admin port") as started:
+            admin = HttpPort(
+                Admin(server, recorder, bus, health, authenticator).app(),
+                settings.host,
+                settings.admin_port,
+                "COLLAB_ADMIN_PORT",
+            )
+            await admin.start()
+            stack.push_async_callback(admin.close)
+            started(f"http://{settings.host}:{admin.port}/readyz")
+        yield Parts(settings, server, admin, dev_keys)
+
+
+async def _drain_if_needed(server: Server) -> None:
+    """The way out after a failure: a command that stops in good order has drained already."""
+    if not server.draining:
+        await server.drain()
+
+
+async def _database(settings: Settings, announce: Announce, stack: AsyncExitStack) -> asyncpg.Pool:
+    with announce("PostgreSQL") as started:
+        if settings.database_url is not None:
+            url, detail = settings.database_url.get_secret_value(), "COLLAB_DATABASE_URL"
+        else:
+            url, detail = await _embedded_database(settings.data_dir, stack)
+        try:
+            revision = await migrate.upgrade(url)
+            pool = await create_pool(url, max_size=settings.database_pool_size)
+        except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+            raise ConfigurationError(f"PostgreSQL does not answer ({error}): check COLLAB_DATABASE_URL") from error
+        stack.push_async_callback(pool.close)
+        started(f"{detail}, schema {revision}")
+    return pool
+
+
+async def _embedded_database(data_dir: Path, stack: AsyncExitStack) -> tuple[str, str]:
+    postgres = EmbeddedPostgres()
+    try:
+        url = await postgres.start(data_dir / "postgres")
+    except EmbeddedPostgresError as error:
+        raise ConfigurationError(f"the embedded PostgreSQL cannot start: {error}") from error
+    stack.push_async_callback(postgres.stop)
+    moved = f" ({postgres.moved_because})" if postgres.moved_because else ""
+    return url, f"embedded, files in {postgres.folder}{moved}"
+
+
+async def _blobs(settings: Settings, announce: Announce, stack: AsyncExitStack) -> Blobs:
+    with announce("Object storage") as started:
+        blobs: Blobs
+        if settings.s3_bucket is not None:
+            blobs = S3Blobs(settings.s3_bucket, settings.s3_endpoint_url, settings.s3_region)
+            started(f"bucket {settings.s3_bucket}")
+        else:
+            folder = settings.data_dir / "objects"
+            blobs = DirectoryBlobs(folder)
+            started(f"directory {folder}")
+        stack.push_async_callback(blobs.close)
+    return blobs
+
+
+async def _bus(settings: Settings, announce: Announce, stack: AsyncExitStack) -> Bus:
+    task_id = f"{socket.gethostname()[:40]}-{secrets.token_hex(4)}"
+    with announce("Bus") as started:
+        bus: Bus
+        if settings.redis_url is not None:
+            key = settings.bus_key.get_secret_value().encode() if settings.bus_key is not None else None
+            bus = RedisBus(settings.redis_url.get_secret_value(), task_id, "collab:", hmac_key=key)
+            detail = "Redis"
+        else:
+            bus, detail = MemoryBus(task_id), "in this process"
+        await bus.start()
+        stack.push_async_callback(bus.close)
+        started(detail)
+    return bus
+
+
+async def _authenticator(
+    settings: Settings, announce: Announce, stack: AsyncExitStack
+) -> tuple[Authenticator, DevKeys | None]:
+    with announce("Sign-in") as started:
+        dev_keys = None
+        authenticator: Authenticator
+        if settings.auth is Auth.COGNITO:
+            issuer = settings.jwt_issuer or ""
+            keys = JwksCache(settings.jwks_url or cognito_jwks_url(issuer))
+            await keys.start()
+            authenticator = CognitoAuthenticator(issuer, settings.jwt_client_ids, keys)
+            detail = f"Cognito tokens of {issuer}"
+        elif settings.auth is Auth.DEV:
+            dev_keys = DevKeys.load_or_create(settings.data_dir / "keys")
+            authenticator = DevAuthenticator(dev_keys)
+            detail = "development keys: collab-server token --help"
+        else:
+            authenticator, detail = OpenAuthenticator(), "open: everyone is an editor"
+        stack.push_async_callback(authenticator.close)
+        started(detail)
+    return authenticator, dev_keys
+
+
+async def _registry(
+    settings: Settings,
+    pool: asyncpg.Pool,
+    blobs: Blobs,
+    bus: Bus,
+    journal: PostgresJournal,
+    recorder: Recorder,
+    metrics: Metrics,
+    stack: AsyncExitStack,
+) -> Registry:
+    catalog, table = PostgresCatalog(pool), PostgresCheckpointTable(pool)
+    sandbox = Sandbox(settings.checkpoint_workers, settings.checkpoint_worker_bytes)
+    stack.push_async_callback(sandbox.close)
+    limits = AwarenessLimits(max_state_bytes=settings.max_awareness_state_bytes)
+
+    def build(document: Document, replica: Replica, registry: Registry) -> Room:
+        return Room(
+            document,
+            replica,
+            recorder=recorder,
+            bus=bus,
+            metrics=metrics,
+            awareness_limits=limits,
+            max_awareness_ids=settings.max_awareness_ids,
+            owner=registry,
+        )
+
+    return Registry(
+        documents=Documents(catalog, journal, table, blobs),
+        checkpointer=Checkpointer(catalog, journal, table, blobs, sandbox),
+        journal=journal,
+        recorder=recorder,
+        bus=bus,
+        rules=RoomRules(
+            settings.checkpoint_after_updates,
+            settings.checkpoint_after_bytes,
+            settings.checkpoint_after_s,
+            settings.room_grace_s,
+        ),
+        metrics=metrics,
+        build=build,
+    )

@@ -1,0 +1,333 @@
+"""One WebSocket connection: bytes to messages and back, deadlines, and the ways it can end.
+
+A thin shell around websockets' Sans-I/O `ServerProtocol`: messages are acted on in the transport's callback, without a queue
+or a task for each. Knows no Yjs and no rooms beyond the seat it is given. Never raises into the event loop: whatever
+goes wrong ends this connection and no other. Made by `server`, visited by `wheel`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from enum import Enum, auto
+from typing import TYPE_CHECKING, cast
+
+import structlog
+from websockets.exceptions import MultipleValuesError
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+
+from collab_server.admission import SUBPROTOCOL, read_opening
+from collab_server.errors import Close, Refused
+from collab_server.limits import TokenBucket
+from collab_server.rooms.member import Member
+from collab_server.wheel import TURN_S
+from collab_server.wire.frame import binary_frame
+
+if TYPE_CHECKING:
+    from collab_server.server import Server
+
+log = structlog.get_logger(__name__)
+
+LINGER_S = 5.0  # for the peer to answer our close frame, then the socket is dropped
+MAX_FRAGMENTS = 1_024  # of one message: a 32 MiB document in 32 KiB pieces; empty fragments cost memory but no bytes
+# What the WebSocket layer closes with by itself, counted as what it means here.
+_LIBRARY_CLOSES = {1002: Close.PROTOCOL, 1007: Close.PROTOCOL, 1009: Close.TOO_BIG}
+# The library logs a line or two a connection; ours say more, and only when something is wrong.
+_quiet = logging.getLogger("collab_server.websockets")
+_quiet.disabled = True
+
+
+class Phase(Enum):
+    """Where a connection stands."""
+
+    OPENING = auto()  # until the whole request is read
+    ADMITTING = auto()  # rights are checked, the document is loaded
+    SEATED = auto()  # messages flow
+    ENDING = auto()  # an answer or a close frame is on its way out; nothing more is read
+
+
+class Connection(asyncio.Protocol):
+    """A connection from its first byte to its last."""
+
+    __slots__ = (
+        "_admitting",
+        "_bytes",
+        "_deadline",
+        "_fragments",
+        "_frames_seen",
+        "_handshake_bytes",
+        "_heard",
+        "_messages",
+        "_protocol",
+        "_quiet_visits",
+        "_server",
+        "_silent_visits",
+        "_slot",
+        "address",
+        "member",
+        "phase",
+        "transport",
+    )
+
+    def __init__(self, server: Server) -> None:
+        limits = server.settings
+        self._server = server
+        self._protocol = ServerProtocol(
+            max_size=limits.max_reader_message_bytes, select_subprotocol=_select_subprotocol, logger=_quiet
+        )
+        self._admitting: asyncio.Task[None] | None = None
+        self._fragments: list[bytes] = []
+        self._handshake_bytes = 0
+        self._messages = TokenBucket(limits.messages_per_s, limits.messages_burst)
+        self._bytes = TokenBucket(limits.bytes_per_s, limits.bytes_burst)
+        self._deadline: float | None = server.loop.time() + limits.handshake_timeout_s
+        self._heard = False
+        self._silent_visits = 0
+        self._quiet_visits = 0
+        self._frames_seen = 0
+        self.phase = Phase.OPENING
+        self.transport: asyncio.Transport
+        self.address = ""
+        self.member: Member | None = None
+
+    # Transport callbacks
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A peer has connected."""
+        self.transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        self.address = str(peer[0]) if peer else "unknown"
+        connected: socket.socket = transport.get_extra_info("socket")
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # The transport tells when it is above this mark; the outbox then drops cursors and looks at the hard bound.
+        self.transport.set_write_buffer_limits(high=self._server.settings.outbox_high_water_bytes)
+        self._slot = self._server.wheel.add(self)
+        self._server.connected(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came: act on every whole message among them."""
+        self._heard = True
+        if self.phase is not Phase.SEATED and not self._may_send(len(data)):
+            return
+        protocol = self._protocol
+        protocol.receive_data(data)
+        for event in protocol.events_received():
+            if isinstance(event, Frame):
+                self._frame_received(event)
+            else:
+                self._request_received(cast(Request, event))
+        if protocol.writes:
+            self._flush()
+        if protocol.state is not State.OPEN and self.phase is Phase.SEATED:
+            self._ended_by_protocol()
+
+    def eof_received(self) -> bool:
+        """The peer will send no more."""
+        self._protocol.receive_eof()
+        self._flush()
+        if self.phase is Phase.SEATED:
+            self._ended_by_protocol()
+        return False
+
+    def pause_writing(self) -> None:
+        """More is unsent than the high-water mark."""
+        if self.member is not None:
+            self.member.outbox.congested = True
+
+    def resume_writing(self) -> None:
+        """The peer has caught up."""
+        if self.member is not None:
+            self.member.outbox.congested = False
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - why it ended changes nothing here
+        """The socket is gone."""
+        self._server.wheel.remove(self, self._slot)
+        if self._admitting is not None:
+            self._admitting.cancel()
+        self._end()
+        self._server.disconnected(self)
+
+    # Opening
+
+    def _may_send(self, size: int) -> bool:
+        """Before a seat is taken a peer sends one request of bounded size, and nothing more."""
+        if self.phase is Phase.ADMITTING:
+            self.refuse_upgrade(Refused(Close.TOO_EARLY))
+            return False
+        if self.phase is Phase.OPENING:
+            self._handshake_bytes += size
+            if self._handshake_bytes > self._server.settings.max_handshake_bytes:
+                self._server.refused(Refused(Close.TOO_BIG))
+                self._end()
+                self.transport.abort()
+                return False
+        return True
+
+    def _request_received(self, request: Request) -> None:
+        response = self._protocol.accept(request)
+        if response.status_code != 101:  # not a WebSocket request: the library's answer says so
+            self._answer(response, Refused(Close.PROTOCOL))
+            return
+        try:
+            opening = read_opening(request.path, request.headers)
+            self._server.admission.check_origin(opening)
+        except MultipleValuesError as error:
+            self.refuse_upgrade(Refused(Close.MALFORMED, f"a header came twice: {error}"))
+        except Refused as refusal:
+            self.refuse_upgrade(refusal)
+        else:
+            self.phase = Phase.ADMITTING
+            self._deadline = self._server.loop.time() + self._server.settings.open_timeout_s
+            self._admitting = self._server.tasks.start(self._server.admit(self, opening, response), "admit")
+
+    def accept_upgrade(self, response: Response) -> None:
+        """Answer the opening request with 101."""
+        self._admitting = None
+        self._deadline = None
+        self._protocol.send_response(response)
+        self._flush()
+
+    def take_seat(self, member: Member, max_message_bytes: int) -> None:
+        """Messages of at most `max_message_bytes` now go to `member`."""
+        self._protocol.max_message_size = max_message_bytes
+        self.member = member
+        self.phase = Phase.SEATED
+
+    def refuse_upgrade(self, refusal: Refused) -> None:
+        """Answer the opening request with the refusal's HTTP status."""
+        self._answer(self._protocol.reject(refusal.reason.status, refusal.detail + "\n"), refusal)
+
+    def _answer(self, response: Response, refusal: Refused) -> None:
+        self._server.refused(refusal)
+        self._protocol.send_response(response)
+        self._end()
+        self._flush()
+
+    def refuse_in_band(self, denial: bytes, refusal: Refused) -> None:
+        """Tell an accepted browser, which sees no HTTP status, why it is refused; then close."""
+        self.transport.write(binary_frame(denial))
+        self._server.refused(refusal)
+        self._send_close(refusal)
+
+    # Seated
+
+    def _frame_received(self, frame: Frame) -> None:
+        if self.phase is not Phase.SEATED:
+            if self.phase in (Phase.OPENING, Phase.ADMITTING):
+                self.refuse_upgrade(Refused(Close.TOO_EARLY))
+        elif frame.opcode is Opcode.BINARY and frame.fin:
+            self._message_received(bytes(frame.data))
+        elif frame.opcode is Opcode.BINARY or frame.opcode is Opcode.CONT:
+            self._fragment_received(frame)
+        elif frame.opcode is Opcode.TEXT:
+            self.close(Refused(Close.TEXT))
+
+    def _fragment_received(self, frame: Frame) -> None:
+        if len(self._fragments) >= MAX_FRAGMENTS:
+            self.close(Refused(Close.TOO_MANY_FRAGMENTS))
+            return
+        self._fragments.append(bytes(frame.data))
+        if frame.fin:
+            payload, self._fragments = b"".join(self._fragments), []
+            self._message_received(payload)
+
+    def _message_received(self, payload: bytes) -> None:
+        member = cast(Member, self.member)
+        now = self._server.loop.time()
+        try:
+            if not (self._messages.take(1, now) and self._bytes.take(len(payload), now)):
+                raise Refused(Close.TOO_FREQUENT)
+            member.receive(payload, now)
+        except Refused as refusal:
+            self.close(refusal)
+        except Exception as error:  # a fault of ours costs this connection, never the loop
+            log.error("message_failed", exc_info=error)
+            self.close(Refused(Close.ROOM_UNAVAILABLE))
+
+    # Ending
+
+    def close(self, refusal: Refused) -> None:
+        """End a seated connection with the refusal's code; what was queued before is still sent."""
+        if self.phase is Phase.SEATED:
+            self._server.closed(refusal)
+            self._send_close(refusal)
+
+    def overflow(self) -> None:
+        """The peer reads too slowly for what it is owed. A close frame would wait behind all that: drop the socket."""
+        if self.phase is Phase.SEATED:
+            self._server.closed(Refused(Close.TOO_SLOW))
+            self._end()
+            self.transport.abort()
+
+    def _send_close(self, refusal: Refused) -> None:
+        # RFC 6455 §5.5: a close frame holds 125 bytes, two of them the code.
+        self._protocol.send_close(refusal.reason.code, refusal.detail.encode()[:123].decode(errors="ignore"))
+        self._end()
+        self._flush()
+
+    def _ended_by_protocol(self) -> None:
+        """The WebSocket layer ended it: a close frame came, the peer hung up, or a frame was not valid."""
+        sent = self._protocol.close_sent
+        if sent is not None and self._protocol.close_rcvd is None and sent.code in _LIBRARY_CLOSES:
+            self._server.closed(Refused(_LIBRARY_CLOSES[sent.code]))
+        self._end()
+
+    def _end(self) -> None:
+        self.phase = Phase.ENDING
+        self._deadline = self._server.loop.time() + LINGER_S
+        self._fragments.clear()
+        member, self.member = self.member, None
+        if member is not None:
+            self._server.left(member)
+
+    def _flush(self) -> None:
+        for chunk in self._protocol.data_to_send():
+            if chunk:
+                self.transport.write(chunk)
+            elif self.transport.can_write_eof() and not self.transport.is_closing():
+                self.transport.write_eof()
+
+    # Deadlines
+
+    def visit(self, now: float) -> None:
+        """Once a turn of the wheel: deadlines, expiry of the token, ping, keep-alive."""
+        if self.member is not None:
+            self._visit_seated(self.member)
+        elif self._deadline is not None and now >= self._deadline:
+            if self.phase is not Phase.ENDING:
+                self._server.refused(Refused(Close.TOO_SLOW_TO_OPEN))
+            self.transport.abort()
+
+    def _visit_seated(self, member: Member) -> None:
+        settings = self._server.settings
+        expires_at = member.identity.expires_at
+        if expires_at is not None and expires_at <= self._server.wall_clock():
+            self.close(Refused(Close.EXPIRED))
+            return
+        self._silent_visits = 0 if self._heard else self._silent_visits + 1
+        self._heard = False
+        silence_s = self._silent_visits * TURN_S
+        if silence_s >= settings.ping_interval_s + settings.ping_timeout_s:
+            self.transport.abort()  # a dead path: nobody is there to read a close frame
+        elif silence_s >= settings.ping_interval_s:
+            self._protocol.send_ping(b"")
+            self._flush()
+        self._keep_alive(member)
+
+    def _keep_alive(self, member: Member) -> None:
+        quiet = member.outbox.frames == self._frames_seen
+        self._quiet_visits = self._quiet_visits + 1 if quiet else 0
+        if self._quiet_visits * TURN_S >= self._server.settings.keepalive_s:
+            self._quiet_visits = 0
+            member.keep_alive()
+        self._frames_seen = member.outbox.frames
+
+
+def _select_subprotocol(_protocol: ServerProtocol, offered: object) -> Subprotocol | None:
+    """Agree on `yjs` when it is offered; a client that offers nothing we know (a token, say) goes on without one."""
+    return Subprotocol(SUBPROTOCOL) if SUBPROTOCOL in cast("list[str]", offered) else None

@@ -1,0 +1,1 @@
+"""Rooms: one live document each, its members, and what they exchange. The hot path."""

@@ -1,0 +1,159 @@
+"""One connection's seat in a room: what it may do, and the one place where a message meets the permission matrix.
+
+Decides nothing about content and knows no bytes: its dialect turns frames into messages, its room acts on them. Which
+message needs which right is the table below; what is not in the table is refused. Called by `connection`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from auth.identity import Identity
+from auth.permissions import Action, Role, permits
+from collab_server.errors import Close, Refused
+from collab_server.limits import TokenBucket
+from collab_server.rooms.outbox import Outbox
+from collab_server.wire.dialect import Dialect
+from collab_server.wire.frame import binary_frame
+from collab_server.wire.messages import (
+    Awareness,
+    MalformedMessage,
+    Message,
+    PermissionDenied,
+    QueryAwareness,
+    SyncStep1,
+    SyncStep2,
+    Update,
+)
+
+if TYPE_CHECKING:
+    from collab_server.rooms.room import Room
+
+READ_ONLY = "you may read this document but not edit it"
+
+
+class Member:
+    """A seat: `identity` with `role` in `room`, reached through `outbox`.
+
+    `awaiting_sync` is true from asking the client for what the room lacks until it has answered: edits that build on
+    what is still under way are set aside meanwhile, because the answer carries them too.
+    """
+
+    __slots__ = (
+        "_denied",
+        "_syncs",
+        "address",
+        "awaiting_sync",
+        "close",
+        "dialect",
+        "identity",
+        "outbox",
+        "received_bytes",
+        "received_messages",
+        "role",
+        "room",
+        "since",
+    )
+
+    def __init__(
+        self,
+        room: Room,
+        identity: Identity,
+        role: Role,
+        *,
+        dialect: Dialect,
+        outbox: Outbox,
+        close: Callable[[Refused], None],
+        address: str,
+        syncs: TokenBucket,
+        now: float,
+    ) -> None:
+        self.room = room
+        self.identity = identity
+        self.role = role
+        self.dialect = dialect
+        self.outbox = outbox
+        self.close = close
+        self.address = address
+        self.since = now
+        self.received_bytes = 0
+        self.received_messages = 0
+        self.awaiting_sync = False
+        self._syncs = syncs
+        self._denied = False
+
+    def may(self, action: Action) -> bool:
+        """Whether this seat's role allows `action`."""
+        return permits(self.role, action)
+
+    def receive(self, payload: bytes, now: float) -> None:
+        """Act on one message. Raises `Refused` when it costs the sender its connection."""
+        self.received_bytes += len(payload)
+        self.received_messages += 1
+        try:
+            message = self.dialect.decode(payload, self.room.awareness_limits)
+        except MalformedMessage as error:
+            raise Refused(Close.MALFORMED, f"{Close.MALFORMED.text}: {error}") from None
+        rule = _RULES.get(type(message))
+        if rule is None:
+            raise Refused(Close.MALFORMED, "clients do not send this message")
+        kind, action, act = rule
+        self.room.metrics.received[kind].inc()
+        if permits(self.role, action):
+            act(self, message, now)
+        else:
+            self._deny(kind, message)
+
+    def send(self, message: Message) -> None:
+        """Send `message` to this member alone."""
+        self.outbox.send(binary_frame(self.dialect.encode(message)))
+
+    def keep_alive(self) -> None:
+        """Send a message without content: stock clients leave when no message comes for 30 s, and pings do not count."""
+        self.send(Awareness(()))
+
+    def ask_for_sync(self) -> None:
+        """Ask the client for everything the room lacks, unless it was asked and has not answered yet."""
+        if not self.awaiting_sync:
+            self.awaiting_sync = True
+            self.send(SyncStep1(self.room.state_vector()))
+
+    def _deny(self, kind: str, message: Message) -> None:
+        """Leave a message without effect, and say so once.
+
+        Stock clients answer a sync request with a SyncStep2 whatever their rights, so that one goes unmentioned.
+        """
+        self.room.metrics.denied[kind].inc()
+        if not self._denied and not isinstance(message, SyncStep2):
+            self._denied = True
+            self.send(PermissionDenied(READ_ONLY))
+
+    def _synchronise(self, message: SyncStep1, now: float) -> None:
+        if not self._syncs.take(1, now):
+            raise Refused(Close.TOO_FREQUENT, "too many sync requests: slow down")
+        self.send(SyncStep2(self.room.diff(message.state_vector)))
+
+    def _answer_sync(self, message: SyncStep2, _now: float) -> None:
+        was_asked, self.awaiting_sync = self.awaiting_sync, False
+        self.room.edit(self, message.update, is_answer=was_asked)
+
+    def _edit(self, message: Update, _now: float) -> None:
+        self.room.edit(self, message.update)
+
+    def _share_presence(self, message: Awareness, now: float) -> None:
+        self.room.share_presence(self, message.entries, now)
+
+    def _query_presence(self, _message: QueryAwareness, _now: float) -> None:
+        self.room.send_presence(self)
+
+
+# message type → metric label, right it needs, what happens then
+_RULES: dict[type[Any], tuple[str, Action, Callable[[Member, Any, float], None]]] = {
+    SyncStep1: ("sync_step_1", Action.READ_DOCUMENT, Member._synchronise),
+    SyncStep2: ("sync_step_2", Action.WRITE_DOCUMENT, Member._answer_sync),
+    Update: ("update", Action.WRITE_DOCUMENT, Member._edit),
+    Awareness: ("awareness", Action.SHARE_PRESENCE, Member._share_presence),
+    QueryAwareness: ("query_awareness", Action.SEE_PRESENCE, Member._query_presence),
+}
+MESSAGE_KINDS = tuple(kind for kind, _action, _act in _RULES.values())

@@ -1,0 +1,45 @@
+"""What is on its way to one member: bounded in bytes, with a stated consequence at each bound.
+
+Above the high-water mark cursors are dropped; at the hard bound the member is closed. Never waits. The transport tells when
+it is above its mark, so a frame to a member that keeps up costs one write and two additions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+
+class Outbox:
+    """Frames to one member. `send` takes prebuilt WebSocket frames, which many members share."""
+
+    __slots__ = ("_max_bytes", "_overflow", "_transport", "congested", "frames", "sent_bytes")
+
+    def __init__(self, transport: asyncio.Transport, max_bytes: int, overflow: Callable[[], None]) -> None:
+        self._transport = transport
+        self._max_bytes = max_bytes
+        self._overflow = overflow
+        self.congested = False
+        self.sent_bytes = 0
+        self.frames = 0
+
+    def send(self, frame: bytes) -> None:
+        """Queue `frame`; past the hard bound the member is closed instead."""
+        if self.congested and self._transport.get_write_buffer_size() + len(frame) > self._max_bytes:
+            self._overflow()
+            return
+        self.sent_bytes += len(frame)
+        self.frames += 1
+        self._transport.write(frame)
+
+    def send_if_keeping_up(self, frame: bytes) -> bool:
+        """Queue `frame` unless the member is behind; say whether it was queued. For cursors, which the next one replaces."""
+        if self.congested:
+            return False
+        self.send(frame)
+        return True
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes not yet taken by the operating system."""
+        return self._transport.get_write_buffer_size()

@@ -1,0 +1,246 @@
+"""All rooms of this process: opened once however many ask, checkpointed when due, dropped when long empty.
+
+A room leaves memory only when its last update is durable. Never opens a document as empty because its storage failed.
+Called by `server` for each connection and by `admin`; owns the rooms and their background work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+
+from collab_server.bus import Bus, BusUnavailable, Envelope
+from collab_server.errors import Close, Refused
+from collab_server.rooms.replica import Replica, ReplicaBroken
+from collab_server.rooms.room import Room
+from collab_server.tasks import Tasks
+from collab_server.telemetry import Metrics
+from persistence.catalog import Document
+from persistence.checkpointer import Checkpointer
+from persistence.documents import Documents, DocumentUnloadable
+from persistence.errors import StorageUnavailable
+from persistence.journal import Journal
+from persistence.recorder import Recorder
+
+log = structlog.get_logger(__name__)
+
+HOUSEKEEPING_EVERY_S = 0.5  # precision of "due": a fraction of the shortest sensible trigger
+RETRY_CHECKPOINT_AFTER_S = 10.0  # storage that just failed is left alone for a while
+
+
+@dataclass(frozen=True, slots=True)
+class RoomRules:
+    """When a room is checkpointed and when it is dropped."""
+
+    checkpoint_after_updates: int
+    checkpoint_after_bytes: int
+    checkpoint_after_s: float
+    grace_s: float
+
+
+class Registry:
+    """The rooms of this process by document name. `open` raises `Refused`; `release` never waits."""
+
+    def __init__(
+        self,
+        *,
+        documents: Documents,
+        checkpointer: Checkpointer,
+        journal: Journal,
+        recorder: Recorder,
+        bus: Bus,
+        rules: RoomRules,
+        metrics: Metrics,
+        build: Callable[[Document, Replica, Registry], Room],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.rooms: dict[str, Room] = {}
+        self._documents = documents
+        self._checkpointer = checkpointer
+        self._journal = journal
+        self._recorder = recorder
+        self._bus = bus
+        self._rules = rules
+        self._metrics = metrics
+        self._build = build
+        self._clock = clock
+        self._loading: dict[str, asyncio.Task[Room]] = {}
+        self._dirty: dict[Room, float] = {}  # room → when its checkpoint is due
+        self._empty: dict[Room, float] = {}  # room → when it may be dropped
+        self._checkpointing: set[Room] = set()
+        self._tasks = Tasks()
+        self._housekeeper: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin checkpointing and dropping rooms."""
+        self._bus.on_reconnect = self._greet_peers
+        self._housekeeper = asyncio.create_task(self._keep_house(), name="room-housekeeper")
+
+    # Opening
+
+    async def open(self, document: Document) -> Room:
+        """The room of `document`, loaded if need be; concurrent callers share one load. Raises `Refused`.
+
+        The caller must seat a member without a further `await`, or the room may be dropped in between.
+        """
+        while (room := self.rooms.get(document.name)) is None:
+            loading = self._loading.get(document.name)
+            if loading is None:
+                loading = asyncio.create_task(self._load(document), name=f"load-room-{document.id}")
+                self._loading[document.name] = loading
+                loading.add_done_callback(lambda _done: self._loading.pop(document.name, None))
+            # Shielded: the one who gives up must not take the load from the others.
+            await asyncio.shield(loading)
+        self._empty.pop(room, None)
+        return room
+
+    async def _load(self, document: Document) -> Room:
+        started = self._clock()
+        early: list[Envelope] = []
+        try:
+            # Listening before loading, so that no edit of another task falls between the two.
+            await self._bus.subscribe(document.id, early.append)
+            room = await self._build_from_storage(document)
+            await self._bus.subscribe(document.id, room.receive)
+        except (DocumentUnloadable, StorageUnavailable, ReplicaBroken, BusUnavailable) as error:
+            self._metrics.room_load_failures.inc()
+            log.error("room_load_failed", document_id=str(document.id), exc_info=error)
+            raise Refused(Close.ROOM_UNAVAILABLE) from error
+        finally:
+            await self._bus.unsubscribe(document.id, early.append)
+        for envelope in early:
+            room.receive(envelope)
+        self.rooms[document.name] = room
+        self._empty[room] = self._clock() + self._rules.grace_s
+        self._metrics.rooms.set(len(self.rooms))
+        self._metrics.room_loads.observe(self._clock() - started)
+        room.greet_peers()
+        return room
+
+    async def _build_from_storage(self, document: Document) -> Room:
+        stored = await self._documents.load(document)
+        room = self._build(document, Replica.load(stored.checkpoint, stored.updates), self)
+        if stored.updates:
+            room.dirty_updates = len(stored.updates)
+            room.dirty_bytes = sum(map(len, stored.updates))
+            self.edited(room)
+        return room
+
+    # What rooms report
+
+    def edited(self, room: Room) -> None:
+        """A room has an update that no checkpoint holds."""
+        rules = self._rules
+        if room in self._checkpointing:
+            return
+        if room not in self._dirty:
+            # Spread over half the interval: rooms filled by one deploy must not be checkpointed in one moment.
+            self._dirty[room] = self._clock() + rules.checkpoint_after_s * random.uniform(0.75, 1.25)  # noqa: S311
+        elif room.dirty_updates >= rules.checkpoint_after_updates or room.dirty_bytes >= rules.checkpoint_after_bytes:
+            self._dirty[room] = 0.0
+
+    def broken(self, room: Room) -> None:
+        """A room lost its copy: forget it, the next member loads it again."""
+        self._metrics.rooms_broken.inc()
+        self._drop(room)
+
+    def refused(self, room: Room, actor_id: str, reason: str, sha256: bytes, size_bytes: int) -> None:
+        """A room refused an update: keep a note of it for the operator."""
+        note = self._journal.quarantine(room.document.id, actor_id, reason, sha256, size_bytes)
+        self._tasks.start(note, "quarantine-note")
+
+    def release(self, room: Room) -> None:
+        """A member left: a room without members is dropped after the grace time."""
+        if room.is_empty and self.rooms.get(room.document.name) is room:
+            self._empty[room] = self._clock() + self._rules.grace_s
+
+    def _greet_peers(self) -> None:
+        """The bus was away: every room asks for what it may have missed."""
+        for room in self.rooms.values():
+            room.greet_peers()
+
+    # Housekeeping
+
+    async def _keep_house(self) -> None:
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_EVERY_S)
+            now = self._clock()
+            for room in [room for room, due in self._dirty.items() if due <= now]:
+                del self._dirty[room]
+                self._checkpointing.add(room)
+                self._tasks.start(self._checkpoint_and_note(room), "checkpoint")
+            for room in [room for room, due in self._empty.items() if due <= now]:
+                del self._empty[room]
+                self._tasks.start(self._evict(room), "evict")
+
+    async def _checkpoint_and_note(self, room: Room) -> None:
+        try:
+            await self.checkpoint(room)
+        finally:
+            self._checkpointing.discard(room)
+            if room.dirty_updates:
+                self.edited(room)
+
+    async def checkpoint(self, room: Room) -> bool:
+        """Fold the room's durable updates into a new checkpoint; say whether storage is up to date. Never raises.
+
+        The marks are cleared before the awaited write and restored if it fails: an edit made meanwhile is not forgotten.
+        """
+        updates, size = room.dirty_updates, room.dirty_bytes
+        room.dirty_updates = room.dirty_bytes = 0
+        try:
+            await self._recorder.flush(room.ticket)
+            with self._metrics.checkpoint_seconds.time():
+                checkpoint = await self._checkpointer.checkpoint(room.document)
+                await self._checkpointer.prune(room.document)
+        except Exception as error:  # whatever it is, the journal still has every update
+            self._metrics.checkpoints["failed"].inc()
+            log.warning("checkpoint_failed", document_id=str(room.document.id), exc_info=error)
+            room.dirty_updates += updates
+            room.dirty_bytes += size
+            self._dirty[room] = self._clock() + RETRY_CHECKPOINT_AFTER_S
+            return False
+        self._metrics.checkpoints["written" if checkpoint else "nothing_new"].inc()
+        room.last_checkpoint = checkpoint or room.last_checkpoint
+        return True
+
+    async def _evict(self, room: Room) -> None:
+        """Drop an empty room once everything it recorded is durable; someone who comes meanwhile keeps it."""
+        await self._recorder.flush(room.ticket)
+        if room.dirty_updates and room not in self._checkpointing:
+            self._dirty.pop(room, None)
+            await self.checkpoint(room)
+        if room.is_empty and room not in self._empty and self.rooms.get(room.document.name) is room:
+            self._drop(room)
+
+    def _drop(self, room: Room) -> None:
+        if self.rooms.get(room.document.name) is room:
+            del self.rooms[room.document.name]
+        self._dirty.pop(room, None)
+        self._empty.pop(room, None)
+        self._metrics.rooms.set(len(self.rooms))
+        self._tasks.start(self._bus.unsubscribe(room.document.id, room.receive), "unsubscribe")
+
+    async def close(self, deadline: float) -> int:
+        """Checkpoint what is dirty until `deadline` (on the registry's clock) and stop; return rooms left to the journal.
+
+        Called after the recorder was flushed and all members have left: what is not checkpointed lies in the journal.
+        """
+        if self._housekeeper is not None:
+            self._housekeeper.cancel()
+            await asyncio.wait([self._housekeeper])
+        left = 0
+        for room in list(self.rooms.values()):
+            try:
+                async with asyncio.timeout(max(0.0, deadline - self._clock())):
+                    up_to_date = not room.dirty_updates or await self.checkpoint(room)
+            except TimeoutError:
+                up_to_date = False
+            left += not up_to_date
+        await self._tasks.close()
+        return left

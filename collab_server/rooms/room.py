@@ -1,0 +1,325 @@
+"""One live document in this process: its members, its copy of the state, what they see of each other.
+
+Between taking a message and having queued it for members, bus and journal there is no `await`. Received bytes are what is
+relayed and journaled, never what the CRDT gives back. Only the task that received an update from a client journals and
+publishes it. Called by members (from the network), by the bus, and by the registry that owns it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable
+from typing import Protocol
+
+import structlog
+
+from auth.permissions import Action
+from collab_server.bus import Bus, Envelope, EnvelopeKind
+from collab_server.errors import Close, Refused
+from collab_server.firewall import UpdateGap, UpdateRefused, UpdateSummary
+from collab_server.rooms.member import Member
+from collab_server.rooms.replica import Replica, ReplicaBroken
+from collab_server.telemetry import Metrics
+from collab_server.wire.awareness import AwarenessEntry, AwarenessLimits, decode_entries, encode_entries
+from collab_server.wire.dialect import Dialect
+from collab_server.wire.frame import binary_frame
+from collab_server.wire.lib0 import encode_state_vector
+from collab_server.wire.messages import Awareness, MalformedMessage, Message
+from persistence.catalog import Document
+from persistence.checkpoints import Checkpoint
+from persistence.journal import JournalEntry
+from persistence.recorder import Recorder
+from presence.identity_state import stamp
+from presence.state import AwarenessStates
+
+log = structlog.get_logger(__name__)
+
+REMOVED = b"null"  # y-protocols awareness.js: the state of a client that left
+
+
+class RoomOwner(Protocol):
+    """Who keeps the room and cares for its storage."""
+
+    def edited(self, room: Room) -> None:
+        """An update was journaled."""
+
+    def broken(self, room: Room) -> None:
+        """The room's copy is lost: whoever comes next needs a new room."""
+
+    def refused(self, room: Room, actor_id: str, reason: str, sha256: bytes, size_bytes: int) -> None:
+        """An update was refused; what is known of it, without its content."""
+
+
+class Room:
+    """A document and its members."""
+
+    def __init__(
+        self,
+        document: Document,
+        replica: Replica,
+        *,
+        owner: RoomOwner,
+        recorder: Recorder,
+        bus: Bus,
+        metrics: Metrics,
+        awareness_limits: AwarenessLimits,
+        max_awareness_ids: int,
+    ) -> None:
+        self.document = document
+        self.metrics = metrics
+        self.awareness_limits = awareness_limits
+        self.opened_at = time.monotonic()
+        self.seats: dict[Dialect, dict[Member, None]] = {}
+        self.updates = 0
+        self.ticket = 0  # of the newest update handed to the recorder
+        self.dirty_updates = 0
+        self.dirty_bytes = 0
+        self.last_checkpoint: Checkpoint | None = None
+        self._owner = owner
+        self._replica = replica
+        self._recorder = recorder
+        self._bus = bus
+        self._awareness = AwarenessStates(max_ids=max_awareness_ids)
+
+    # Members
+
+    @property
+    def members(self) -> list[Member]:
+        """Everyone with a seat here, in order of arrival for each dialect."""
+        return [member for seats in self.seats.values() for member in seats]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody has a seat here."""
+        return not any(self.seats.values())
+
+    def join(self, member: Member) -> None:
+        """Seat `member`: ask it for what the room lacks, if it may write, and show it who is here."""
+        self.seats.setdefault(member.dialect, {})[member] = None
+        self.metrics.members.inc()
+        if member.may(Action.WRITE_DOCUMENT):
+            member.ask_for_sync()
+        self.send_presence(member, only_if_any=True)
+
+    def leave(self, member: Member) -> None:
+        """Free the seat of `member` and take its cursors from everyone's screen."""
+        if self.seats.get(member.dialect, {}).pop(member, member) is None:
+            self.metrics.members.dec()
+            self._remove_presence(member)
+
+    def _send_all(self, message: Message) -> None:
+        """Send one message to every member, one frame a dialect."""
+        for dialect, members in self.seats.items():
+            frame = binary_frame(dialect.encode(message))
+            for member in members:
+                if not member.outbox.send_if_keeping_up(frame):
+                    self.metrics.awareness_dropped.inc()
+
+    # Document
+
+    def state_vector(self) -> bytes:
+        """What this room holds, as a Yjs state vector."""
+        return self._replica.state_vector()
+
+    @property
+    def clocks(self) -> dict[int, int]:
+        """What this room holds: client id → number of operations."""
+        return dict(self._replica.clocks)
+
+    @property
+    def encoded_bytes(self) -> int | None:
+        """Size of the encoded document, when known."""
+        return self._replica.encoded_bytes
+
+    def diff(self, state_vector: bytes) -> bytes:
+        """What a peer at `state_vector` lacks. Raises `Refused` for a state vector that is not one."""
+        try:
+            return self._replica.diff(state_vector)
+        except UpdateRefused as error:
+            raise Refused(Close.MALFORMED, f"state vector: {error.reason}") from None
+        except ReplicaBroken:
+            self._break()
+            raise Refused(Close.ROOM_RELOADED) from None
+
+    def edit(self, member: Member, update: bytes, *, is_answer: bool = False) -> None:
+        """Apply, relay and journal an update of `member`.
+
+        One that needs something the room lacks is set aside and the client asked for all it has; when that answer
+        (`is_answer`) itself has a gap, the client holds something nobody can complete. Raises `Refused`.
+        """
+        if not self._recorder.accepts(len(update)):
+            raise Refused(Close.JOURNAL_FULL)
+        try:
+            summary = self._replica.apply(update)
+        except UpdateGap as gap:
+            self.metrics.gaps["client"].inc()
+            if is_answer:
+                raise Refused(Close.UPDATE_REFUSED, f"this copy of the document has a gap: {gap}") from None
+            member.ask_for_sync()
+            return
+        except UpdateRefused as error:
+            self._quarantine(member, error.reason, update)
+            raise Refused(Close.UPDATE_REFUSED, f"{Close.UPDATE_REFUSED.text} ({error.reason})") from None
+        except ReplicaBroken as error:
+            self._quarantine(member, "crdt_failure", update)
+            self._break()
+            raise Refused(Close.ROOM_RELOADED) from error
+        if summary is not None:
+            self._relay(update, member)
+            self._record(member, update, summary)
+            self._bus.publish(Envelope(EnvelopeKind.UPDATE, self.document.id, self._bus.task_id, update))
+            self._count("client", update)
+
+    def _relay(self, update: bytes, sender: Member | None) -> None:
+        for dialect, members in self.seats.items():
+            frame = binary_frame(dialect.encode_update(update))
+            for member in members:
+                if member is not sender:
+                    member.outbox.send(frame)
+
+    def _record(self, member: Member, update: bytes, summary: UpdateSummary) -> None:
+        entry = JournalEntry(
+            document_id=self.document.id,
+            update=update,
+            actor_id=member.identity.subject,
+            client_ids=tuple(client for client, _end in summary.clocks),
+            reach=encode_state_vector(summary.reach),
+        )
+        self.ticket = self._recorder.record(entry)
+        self.dirty_updates += 1
+        self.dirty_bytes += len(update)
+        self._owner.edited(self)
+
+    def _count(self, source: str, update: bytes) -> None:
+        self.updates += 1
+        self.metrics.updates[source].inc()
+        self.metrics.update_bytes.inc(len(update))
+
+    def _quarantine(self, member: Member, reason: str, update: bytes) -> None:
+        self.metrics.updates_refused[reason].inc()
+        digest = hashlib.sha256(update).digest()
+        log.warning(
+            "update_refused",
+            document_id=str(self.document.id),
+            actor=member.identity.subject,
+            reason=reason,
+            sha256=digest.hex(),
+            size_bytes=len(update),
+        )
+        self._owner.refused(self, member.identity.subject, reason, digest, len(update))
+
+    def _break(self) -> None:
+        """The copy is lost: everyone reconnects to a room rebuilt from storage. What was recorded is not lost."""
+        log.error("room_broken", document_id=str(self.document.id), members=len(self.members))
+        self._replica.forget()
+        self._owner.broken(self)
+        self.close(Refused(Close.ROOM_RELOADED))
+
+    def close(self, refusal: Refused) -> None:
+        """End every member's connection with `refusal`."""
+        for member in self.members:
+            member.close(refusal)
+
+    # Presence
+
+    def share_presence(self, member: Member, entries: Iterable[AwarenessEntry], now: float) -> None:
+        """Take the cursors `member` sent, put its verified identity on them, and show them to everyone.
+
+        The sender gets its own back: stock clients leave when they hear nothing for 30 s. Raises `Refused`.
+        """
+        user = {"id": member.identity.subject, "name": member.identity.name, "role": member.role.value}
+        try:
+            states = [
+                (entry.client_id, entry.clock, None if entry.state == REMOVED else stamp(entry.state, user=user))
+                for entry in entries
+            ]
+        except ValueError:
+            raise Refused(Close.MALFORMED, "an awareness state is a JSON object or null") from None
+        self._show(member, states, now)
+
+    def _show(self, owner: object, states: list[tuple[int, int, bytes | None]], now: float) -> None:
+        accepted, refused = self._awareness.apply(owner, states, now=now)
+        for reason in refused:
+            self.metrics.awareness_refused[reason].inc()
+        if accepted:
+            self._send_presence_of(_entries(accepted), publish=isinstance(owner, Member))
+
+    def _send_presence_of(self, entries: tuple[AwarenessEntry, ...], *, publish: bool) -> None:
+        self._send_all(Awareness(entries))
+        if publish:
+            body = encode_entries(entries)
+            self._bus.publish(Envelope(EnvelopeKind.AWARENESS, self.document.id, self._bus.task_id, body))
+
+    def _remove_presence(self, owner: object) -> None:
+        if gone := self._awareness.remove_owner(owner):
+            entries = tuple(AwarenessEntry(client_id, clock, REMOVED) for client_id, clock in gone)
+            self._send_presence_of(entries, publish=isinstance(owner, Member))
+
+    def send_presence(self, member: Member, *, only_if_any: bool = False) -> None:
+        """Show `member` everyone who is here."""
+        entries = _entries(self._awareness.snapshot())
+        if entries or not only_if_any:
+            member.send(Awareness(entries))
+
+    @property
+    def awareness_ids(self) -> int:
+        """Awareness client ids present."""
+        return len(self._awareness)
+
+    # Other tasks
+
+    def greet_peers(self) -> None:
+        """Ask the other tasks that hold this document for what this one lacks, and for who is there."""
+        self._bus.publish(
+            Envelope(EnvelopeKind.SYNC_REQUEST, self.document.id, self._bus.task_id, self._replica.state_vector())
+        )
+
+    def receive(self, envelope: Envelope) -> None:
+        """Act on an envelope of another task. Its content is checked like a client's."""
+        try:
+            match envelope.kind:
+                case EnvelopeKind.UPDATE | EnvelopeKind.SYNC_REPLY:
+                    self._merge(envelope)
+                case EnvelopeKind.AWARENESS:
+                    self._show_remote(envelope)
+                case EnvelopeKind.SYNC_REQUEST:
+                    self._answer_peer(envelope)
+                case EnvelopeKind.CONTROL:
+                    return  # control envelopes come on their own channel
+        except (UpdateRefused, MalformedMessage) as error:
+            self.metrics.bus_refused["malformed"].inc()
+            log.warning("envelope_refused", kind=envelope.kind.value, origin=envelope.origin, reason=str(error))
+        except ReplicaBroken:
+            self.metrics.bus_refused["crdt_failure"].inc()
+            self._break()
+
+    def _merge(self, envelope: Envelope) -> None:
+        try:
+            summary = self._replica.apply(envelope.body)
+        except UpdateGap:
+            self.metrics.gaps["bus"].inc()
+            if envelope.kind is EnvelopeKind.UPDATE:  # a reply with a gap would ask for the same reply for ever
+                self.greet_peers()
+            return
+        if summary is not None:
+            self._relay(envelope.body, None)
+            self._count("bus", envelope.body)
+
+    def _show_remote(self, envelope: Envelope) -> None:
+        states = [
+            (entry.client_id, entry.clock, None if entry.state == REMOVED else entry.state)
+            for entry in decode_entries(envelope.body, self.awareness_limits)
+        ]
+        self._show(envelope.origin, states, time.monotonic())
+
+    def _answer_peer(self, envelope: Envelope) -> None:
+        diff = self._replica.diff(envelope.body)
+        self._bus.publish(Envelope(EnvelopeKind.SYNC_REPLY, self.document.id, self._bus.task_id, diff))
+        if entries := _entries(self._awareness.snapshot(local_only=True)):
+            body = encode_entries(entries)
+            self._bus.publish(Envelope(EnvelopeKind.AWARENESS, self.document.id, self._bus.task_id, body))
+
+
+def _entries(states: Iterable[tuple[int, int, bytes | None]]) -> tuple[AwarenessEntry, ...]:
+    return tuple(AwarenessEntry(client, clock, REMOVED if state is None else state) for client, clock, state in states)

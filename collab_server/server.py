@@ -1,0 +1,200 @@
+"""The WebSocket server: listens, admits, counts, and stops well.
+
+Holds everything a connection needs; knows no adapter by name. Never takes a connection while draining. Built by `assembly`,
+run by `commands`, inspected by `admin`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import time
+
+import structlog
+from websockets.http11 import Response
+
+from auth.permissions import Action
+from collab_server.admission import Admission, Opening, Seat
+from collab_server.connection import Connection, Phase
+from collab_server.errors import Close, ConfigurationError, Refused
+from collab_server.limits import AddressCaps, TokenBucket
+from collab_server.rooms.member import Member
+from collab_server.rooms.outbox import Outbox
+from collab_server.rooms.registry import Registry
+from collab_server.rooms.room import Room
+from collab_server.settings import Auth, Settings
+from collab_server.tasks import Tasks
+from collab_server.telemetry import Metrics
+from collab_server.wheel import Wheel
+from collab_server.wire import yjs
+from collab_server.wire.messages import PermissionDenied
+from persistence.errors import StorageUnavailable
+from persistence.recorder import Recorder
+
+log = structlog.get_logger(__name__)
+
+CLOSE_BATCH = 50  # members moved off at once while draining: stock clients come back at once, to whoever is next
+CLOSE_PAUSE_S = 0.05
+SYNCS_WINDOW_S = 10.0
+
+
+class Server:
+    """One process's WebSocket endpoint. `start`, then `drain` once; `settings.ws_port` 0 takes a free port."""
+
+    def __init__(
+        self, settings: Settings, *, admission: Admission, registry: Registry, recorder: Recorder, metrics: Metrics
+    ) -> None:
+        self.settings = settings
+        self.admission = admission
+        self.registry = registry
+        self.metrics = metrics
+        self.wheel = Wheel()
+        self.tasks = Tasks()
+        self.loop = asyncio.get_running_loop()
+        self.wall_clock = time.time
+        self.draining = False
+        self.connections: set[Connection] = set()
+        self.port = settings.ws_port
+        self._recorder = recorder
+        self._listener: asyncio.Server | None = None
+        self._addresses = AddressCaps(settings.max_connections_per_address)
+        # Everyone is a new person with `open`: a cap for each would only cost memory.
+        self._users = AddressCaps(settings.max_connections_per_user) if settings.auth is not Auth.OPEN else None
+
+    async def start(self) -> None:
+        """Begin to listen. Raises `ConfigurationError` when the port is taken."""
+        settings = self.settings
+        try:
+            self._listener = await self.loop.create_server(
+                lambda: Connection(self), settings.host, settings.ws_port, backlog=4096, reuse_address=True
+            )
+        except OSError as error:
+            raise port_taken(error, "COLLAB_WS_PORT", settings.host, settings.ws_port) from error
+        self.port = self._listener.sockets[0].getsockname()[1]
+        self.registry.start()
+        self.tasks.start(self._turn_wheel(), "wheel")
+
+    async def _turn_wheel(self) -> None:
+        await self.wheel.turn()
+
+    # From openings to seats
+
+    async def admit(self, connection: Connection, opening: Opening, response: Response) -> None:
+        """Check rights, open the room, seat the member - or refuse in the way this client can see."""
+        try:
+            self._refuse_when_full(connection)
+            seat = await self.admission.admit(opening, self.wall_clock())
+            room = await self.registry.open(seat.document)
+            self._seat(connection, seat, room, response)
+        except Refused as refusal:
+            self._refuse(connection, opening, response, refusal)
+        except StorageUnavailable as error:
+            log.warning("admission_failed", exc_info=error)
+            self._refuse(connection, opening, response, Refused(Close.ROOM_UNAVAILABLE))
+        except Exception as error:  # a fault of ours must still be answered
+            log.error("admission_failed", exc_info=error)
+            self._refuse(connection, opening, response, Refused(Close.ROOM_UNAVAILABLE))
+
+    def _refuse_when_full(self, connection: Connection) -> None:
+        if self.draining:
+            raise Refused(Close.RESTARTING)
+        if len(self.connections) > self.settings.max_connections or not self._addresses.has_room(connection.address):
+            raise Refused(Close.TOO_MANY_CONNECTIONS)
+
+    def _seat(self, connection: Connection, seat: Seat, room: Room, response: Response) -> None:
+        if connection.phase is not Phase.ADMITTING:
+            return  # the client left while its document was loading
+        if self.draining:
+            raise Refused(Close.RESTARTING)
+        if self._users is not None and not self._users.enter(seat.identity.subject):
+            raise Refused(Close.TOO_MANY_CONNECTIONS, "too many connections of this user")
+        settings = self.settings
+        connection.accept_upgrade(response)
+        member = Member(
+            room,
+            seat.identity,
+            seat.role,
+            dialect=yjs,
+            outbox=Outbox(connection.transport, settings.outbox_max_bytes, connection.overflow),
+            close=connection.close,
+            address=connection.address,
+            syncs=TokenBucket(settings.syncs_per_10_s / SYNCS_WINDOW_S, settings.syncs_per_10_s),
+            now=self.loop.time(),
+        )
+        writes = member.may(Action.WRITE_DOCUMENT)
+        connection.take_seat(member, settings.max_message_bytes if writes else settings.max_reader_message_bytes)
+        room.join(member)
+
+    def _refuse(self, connection: Connection, opening: Opening, response: Response, refusal: Refused) -> None:
+        """Programs see an HTTP status; browsers hide it from scripts, so they are let in, told, and closed."""
+        if connection.phase is not Phase.ADMITTING:
+            return
+        if opening.origin is None:
+            connection.refuse_upgrade(refusal)
+        else:
+            connection.accept_upgrade(response)
+            connection.refuse_in_band(yjs.encode(PermissionDenied(refusal.detail)), refusal)
+
+    # What connections report
+
+    def connected(self, connection: Connection) -> None:
+        """A socket was opened."""
+        self.connections.add(connection)
+        self._addresses.enter(connection.address)
+        self.metrics.connections.set(len(self.connections))
+
+    def disconnected(self, connection: Connection) -> None:
+        """A socket is gone."""
+        self.connections.discard(connection)
+        self._addresses.leave(connection.address)
+        self.metrics.connections.set(len(self.connections))
+
+    def left(self, member: Member) -> None:
+        """A member's connection ended."""
+        if self._users is not None:
+            self._users.leave(member.identity.subject)
+        member.room.leave(member)
+        self.registry.release(member.room)
+
+    def refused(self, refusal: Refused) -> None:
+        """A client was turned away before it had a seat."""
+        self.metrics.refusals[refusal.reason.slug].inc()
+
+    def closed(self, refusal: Refused) -> None:
+        """This server ended a member's connection."""
+        self.metrics.closes[refusal.reason.slug].inc()
+
+    # Stopping
+
+    async def drain(self) -> int:
+        """Stop well: no new connections, members moved off in batches, journal flushed, rooms checkpointed.
+
+        Returns the number of rooms whose newest state is in the journal only (it is durable there) because the time of
+        `drain_timeout_s` was up. Raises `TimeoutError` when not even the journal could be flushed.
+        """
+        self.draining = True
+        deadline = time.monotonic() + self.settings.drain_timeout_s
+        if self._listener is not None:
+            self._listener.close()
+        await self._move_members_off()
+        async with asyncio.timeout(max(1.0, deadline - time.monotonic())):
+            await self._recorder.flush()
+        left = await self.registry.close(deadline)
+        await self.tasks.close()
+        for connection in list(self.connections):
+            connection.transport.abort()
+        return left
+
+    async def _move_members_off(self) -> None:
+        seated = [connection for connection in self.connections if connection.member is not None]
+        for start in range(0, len(seated), CLOSE_BATCH):
+            for connection in seated[start : start + CLOSE_BATCH]:
+                connection.close(Refused(Close.RESTARTING))
+            await asyncio.sleep(CLOSE_PAUSE_S)
+
+
+def port_taken(error: OSError, setting: str, host: str, port: int) -> ConfigurationError:
+    """The sentence for a port that cannot be listened on."""
+    if error.errno == errno.EADDRINUSE:
+        return ConfigurationError(f"port {port} is taken: set {setting} to a free one, e.g. {setting}={port + 100}")
+    return ConfigurationError(f"cannot listen on {host}:{port} ({error.strerror or error}): change COLLAB_HOST or {setting}")

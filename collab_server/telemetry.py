@@ -1,0 +1,108 @@
+"""Metric names and the log set-up: nowhere else.
+
+Counters with labels are bound once where they are used on the hot path. Labels never carry a document name, a person or
+a token. docs/operations.md lists every metric; a test compares.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import orjson
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from structlog.typing import EventDict, WrappedLogger
+
+# Latencies from a fraction of a millisecond (one commit on a local disk) to the seconds of an outage.
+LATENCY_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+
+REDACTED = frozenset({"token", "authorization", "ticket", "password", "secret"})
+
+
+class ByLabel(dict[str, Counter]):
+    """A counter with one label, by that label's value: bound on first use, because binding costs more than counting."""
+
+    def __init__(self, name: str, text: str, label: str, registry: CollectorRegistry) -> None:
+        super().__init__()
+        self._counter = Counter(name, text, [label], registry=registry)
+
+    def __missing__(self, value: str) -> Counter:
+        bound = self[value] = self._counter.labels(value)
+        return bound
+
+
+class Metrics:
+    """Every metric of one server process, in a registry of its own so that two servers can live in one test."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.connections = Gauge("collab_connections", "Open WebSocket connections.", registry=registry)
+        self.rooms = Gauge("collab_rooms", "Rooms in memory.", registry=registry)
+        self.members = Gauge("collab_members", "Members of all rooms.", registry=registry)
+        self.refusals = ByLabel("collab_refusals", "Clients refused before a seat.", "reason", registry)
+        self.closes = ByLabel("collab_closes", "Connections this server ended.", "reason", registry)
+        self.received = ByLabel("collab_messages", "Messages received from clients.", "kind", registry)
+        self.denied = ByLabel("collab_denied", "Messages a role does not allow.", "kind", registry)
+        self.updates = ByLabel("collab_updates", "Updates applied.", "source", registry)
+        self.update_bytes = Counter("collab_update_bytes", "Bytes of updates applied.", registry=registry)
+        self.updates_refused = ByLabel("collab_updates_refused", "Updates the firewall or the CRDT refused.", "reason", registry)
+        self.gaps = ByLabel("collab_gaps", "Updates that needed something the room lacks.", "source", registry)
+        self.awareness_refused = ByLabel("collab_awareness_refused", "Awareness entries refused.", "reason", registry)
+        self.awareness_dropped = Counter(
+            "collab_awareness_dropped", "Awareness messages not sent to a slow member.", registry=registry
+        )
+        self.bus_refused = ByLabel("collab_bus_refused", "Envelopes of other tasks refused.", "reason", registry)
+        self.rooms_broken = Counter("collab_rooms_broken", "Rooms dropped after a CRDT failure.", registry=registry)
+        self.room_loads = Histogram(
+            "collab_room_load_seconds", "Time to open a room from storage.", buckets=LATENCY_BUCKETS_S, registry=registry
+        )
+        self.room_load_failures = Counter(
+            "collab_room_load_failures", "Rooms that could not be opened.", registry=registry
+        )
+        self.checkpoints = ByLabel("collab_checkpoints", "Checkpoints.", "outcome", registry)
+        self.checkpoint_seconds = Histogram(
+            "collab_checkpoint_seconds", "Time of one checkpoint.", buckets=LATENCY_BUCKETS_S, registry=registry
+        )
+        self.journal_backlog_bytes = Gauge(
+            "collab_journal_backlog_bytes", "Bytes of edits not yet committed.", registry=registry
+        )
+        self.journal_oldest_pending_s = Gauge(
+            "collab_journal_oldest_pending_seconds", "Age of the oldest edit not yet committed.", registry=registry
+        )
+        self.bus_dropped = Gauge("collab_bus_dropped", "Envelopes dropped because the bus was behind.", registry=registry)
+        self.dependency_up = Gauge("collab_dependency_up", "1 while a dependency answers.", ["name"], registry=registry)
+        self.loop_lag_s = Gauge("collab_loop_lag_seconds", "How late the event loop runs.", registry=registry)
+
+
+def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    for key in REDACTED & event.keys():
+        event[key] = "(redacted)"
+    return event
+
+
+def configure_logging(level: str, log_format: str) -> None:
+    """Send structured logs of at least `level` to standard error, as JSON lines or for people (`console`)."""
+    shared = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        _redact,
+    ]
+    renderers: list[structlog.typing.Processor] = (
+        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        if log_format == "console"
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_dump)]
+    )
+    structlog.configure(
+        processors=[*shared, *renderers],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    # Libraries log through the standard module: their warnings matter, their chatter does not.
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+
+
+def _dump(event: EventDict, **_options: object) -> str:
+    return orjson.dumps(event, default=str).decode()

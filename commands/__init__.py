@@ -1,0 +1,1 @@
+"""What people type: `collab-server dev`, `serve`, `token`, `check-config`, `migrate`."""

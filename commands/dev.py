@@ -1,0 +1,67 @@
+"""`collab-server dev`: everything in one process on this machine, nothing to set up.
+
+Embedded PostgreSQL, a directory for checkpoints, an in-process bus, development keys, and the playground page. Loopback only
+unless told otherwise; never for production.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.metadata import version
+from pathlib import Path
+
+from auth.permissions import Role
+from collab_server.assembly import Parts, assembled
+from collab_server.http_port import HttpPort
+from collab_server.settings import DevelopmentSettings, Settings
+from collab_server.telemetry import configure_logging
+from commands.running import StartUpLines, drain, read_settings, run
+from rest_api.app import create_app
+from rest_api.playground import PlaygroundConfig
+from rest_api.sign_in import SignIn
+
+DEV_TOKEN_S = 12 * 3600  # a working day: nobody should have to sign in twice
+
+
+def dev() -> None:
+    """Run everything on this machine, with a playground page."""
+    settings = read_settings(DevelopmentSettings)
+    configure_logging(settings.log_level, settings.log_format)
+    run(lambda stop: _dev(settings, stop))
+
+
+async def _dev(settings: Settings, stop: asyncio.Event) -> None:
+    lines = StartUpLines()
+    own_pages = tuple(f"http://{host}:{settings.http_port}" for host in ("127.0.0.1", "localhost"))
+    settings = settings.model_copy(update={"allowed_origins": (*settings.allowed_origins, *own_pages)})
+    async with assembled(settings, lines) as parts:
+        page = HttpPort(create_app(_page(parts), _sign_in(parts)), settings.host, settings.http_port, "COLLAB_HTTP_PORT")
+        with lines("Web page") as started:
+            await page.start()
+            started(f"http://{settings.host}:{page.port}/")
+        try:
+            lines.say(f"ready http://{settings.host}:{page.port}/")
+            await stop.wait()
+        finally:
+            await page.close()
+        await drain(parts, lines.say)
+
+
+def _page(parts: Parts) -> PlaygroundConfig:
+    return PlaygroundConfig(
+        websocket_url=f"ws://{parts.settings.host}:{parts.server.port}/ws",
+        auth=parts.settings.auth.value,
+        version=version("collab-server"),
+        built_page=Path(__file__).parents[1] / "web" / "dist",
+    )
+
+
+def _sign_in(parts: Parts) -> SignIn | None:
+    keys = parts.dev_keys
+    if keys is None:
+        return None
+
+    def sign(*, subject: str, name: str, document: str, role: str, expires_s: int, now: float) -> str:
+        return keys.sign(subject, name, {document: Role(role)}, (), expires_s, now)
+
+    return SignIn(sign=sign, lifetime_s=DEV_TOKEN_S)

@@ -1,0 +1,40 @@
+"""The catalog in memory: for tests and for servers that keep nothing.
+
+It must never be named where documents are to outlive the process.
+"""
+
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from persistence.catalog import Document
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What `record_content` was last told."""
+
+    words: int
+    characters: int
+    key: str
+
+
+class MemoryCatalog:
+    """See `Catalog`."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Document] = {}
+        self.contents: dict[UUID, Content] = {}
+
+    async def find(self, name: str) -> Document | None:
+        return self._by_name.get(name)
+
+    async def find_or_create(self, name: str) -> Document:
+        return self._by_name.setdefault(name, Document(id=uuid4(), name=name, epoch=0))
+
+    async def record_content(self, document_id: UUID, words: int, characters: int, content_key: str) -> None:
+        if self.knows(document_id):
+            self.contents[document_id] = Content(words, characters, content_key)
+
+    def knows(self, document_id: UUID) -> bool:
+        """Whether a document has this internal key."""
+        return any(document.id == document_id for document in self._by_name.values())

@@ -1,0 +1,42 @@
+"""The catalog in PostgreSQL, table `documents`.
+
+It must never own the pool: whoever made it closes it. Assembled wherever documents are opened.
+"""
+
+from uuid import UUID
+
+import asyncpg
+
+from persistence.catalog import CatalogUnavailable, Document
+from persistence.database import SQL_FOLDER, load_queries, unavailable_as
+
+QUERIES = load_queries(SQL_FOLDER / "catalog.sql")
+
+
+class PostgresCatalog:
+    """See `Catalog`."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def find(self, name: str) -> Document | None:
+        with unavailable_as(CatalogUnavailable):
+            return _document(await self._pool.fetchrow(QUERIES["find"], name))
+
+    async def find_or_create(self, name: str) -> Document:
+        """Look first, since nearly every document exists; a race that the insert loses is won by looking again."""
+        while True:
+            if found := await self.find(name):
+                return found
+            with unavailable_as(CatalogUnavailable):
+                if made := _document(await self._pool.fetchrow(QUERIES["create"], name)):
+                    return made
+
+    async def record_content(self, document_id: UUID, words: int, characters: int, content_key: str) -> None:
+        with unavailable_as(CatalogUnavailable):
+            await self._pool.execute(QUERIES["record_content"], document_id, words, characters, content_key)
+
+
+def _document(row: asyncpg.Record | None) -> Document | None:
+    # asyncpg hands out its own UUID subclass; a plain one pickles, compares and prints the same everywhere.
+    return None if row is None else Document(id=UUID(int=row["id"].int), name=row["name"], epoch=row["epoch"])

@@ -1,0 +1,71 @@
+"""The journal: the durable set of updates that no checkpoint holds yet.
+
+A set, not a sequence: CRDT updates commute and are idempotent, so rows need no order and appending one twice does no
+harm. It must never say an append succeeded before the store has committed it: acknowledgements rest on that.
+Written by the recorder alone (and by the firewall's caller, for quarantine); read when a document is loaded or folded.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from persistence.errors import StorageUnavailable
+
+
+class JournalUnavailable(StorageUnavailable):
+    """The journal cannot commit now (connection lost, time-out, disk full, no table yet): retry later."""
+
+
+class JournalRefused(Exception):
+    """At least one entry of the batch can never be committed, e.g. its document is deleted. Nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One update as a client sent it.
+
+    `update` is the received Yjs v1 bytes, untouched. `client_ids` are the Yjs clients whose structs it holds.
+    `reach` is a Yjs v1 state vector: a document whose state vector covers it holds every struct and delete of `update`.
+    """
+
+    document_id: UUID
+    update: bytes
+    actor_id: str
+    client_ids: tuple[int, ...]
+    reach: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRow:
+    """One stored update; `id` grows with insertion but says nothing about the order of commits."""
+
+    id: int
+    update: bytes
+    reach: bytes
+
+
+class Journal(Protocol):
+    """A durable, unordered set of updates. Every call ends in a bounded time; any may raise `JournalUnavailable`."""
+
+    async def append(self, entries: Sequence[JournalEntry]) -> None:
+        """Commit all entries in one transaction, or none of them.
+
+        Returns only after the commit is durable. Raises `JournalUnavailable` when the outcome is unknown or a retry may
+        succeed, `JournalRefused` when it never will. Appending entries again after `JournalUnavailable` is right.
+        """
+
+    async def unfolded(self, document_id: UUID) -> list[JournalRow]:
+        """Every committed row of the document that no checkpoint holds, by ascending id; empty for an unknown one."""
+
+    async def quarantine(self, document_id: UUID, actor_id: str, reason: str, sha256: bytes, size_bytes: int) -> None:
+        """Note that an update was set aside: who sent it, why, and its digest. Holds no content.
+
+        The document need not exist: what was refused because its document is gone must still leave a trace.
+        """
+
+    async def ping(self) -> None:
+        """Return if the journal answers now."""
+
+    async def close(self) -> None:
+        """Refuse further calls with `JournalUnavailable`. Idempotent."""

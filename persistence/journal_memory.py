@@ -1,0 +1,77 @@
+"""The journal in memory: for tests and for servers that keep nothing.
+
+It must never be named where an acknowledgement promises durability. Its checkpoints counterpart folds rows through
+`mark_folded` and `drop_folded`, as the SQL of the PostgreSQL pair does in the tables.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from itertools import count
+from uuid import UUID
+
+from persistence.catalog_memory import MemoryCatalog
+from persistence.journal import JournalEntry, JournalRefused, JournalRow, JournalUnavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """What `quarantine` was told."""
+
+    document_id: UUID
+    actor_id: str
+    reason: str
+    sha256: bytes
+    size_bytes: int
+
+
+class MemoryJournal:
+    """See `Journal`. With a catalog, entries of documents it does not know are refused, as a foreign key would."""
+
+    def __init__(self, catalog: MemoryCatalog | None = None) -> None:
+        self._catalog = catalog
+        self._ids = count(1)
+        self._unfolded: defaultdict[UUID, dict[int, JournalRow]] = defaultdict(dict)
+        self._folded: defaultdict[UUID, dict[int, int]] = defaultdict(dict)
+        self._closed = False
+        self.quarantined: list[Quarantined] = []
+
+    async def append(self, entries: Sequence[JournalEntry]) -> None:
+        self._refuse_when_closed()
+        for document_id in {entry.document_id for entry in entries}:
+            if self._catalog is not None and not self._catalog.knows(document_id):
+                raise JournalRefused("no such document")
+        for entry in entries:
+            row = JournalRow(id=next(self._ids), update=entry.update, reach=entry.reach)
+            self._unfolded[entry.document_id][row.id] = row
+
+    async def unfolded(self, document_id: UUID) -> list[JournalRow]:
+        self._refuse_when_closed()
+        return list(self._unfolded.get(document_id, {}).values())
+
+    async def quarantine(self, document_id: UUID, actor_id: str, reason: str, sha256: bytes, size_bytes: int) -> None:
+        self._refuse_when_closed()
+        self.quarantined.append(Quarantined(document_id, actor_id, reason, sha256, size_bytes))
+
+    async def ping(self) -> None:
+        self._refuse_when_closed()
+
+    async def close(self) -> None:
+        self._closed = True
+
+    def mark_folded(self, document_id: UUID, row_ids: Collection[int], folded_into: int) -> None:
+        """Take these rows out of the unfolded set: checkpoint `folded_into` holds them."""
+        for row_id in row_ids:
+            if self._unfolded[document_id].pop(row_id, None) is not None:
+                self._folded[document_id][row_id] = folded_into
+
+    def drop_folded(self, document_id: UUID, below: int) -> int:
+        """Forget the rows folded into checkpoints before `below`; returns how many there were."""
+        gone = [row_id for row_id, folded_into in self._folded[document_id].items() if folded_into < below]
+        for row_id in gone:
+            del self._folded[document_id][row_id]
+        return len(gone)
+
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise JournalUnavailable("the journal is closed")

@@ -1,0 +1,54 @@
+-- name: generations
+-- The kept checkpoints of a document, newest first.
+select document_id, generation, key, sha256, size_bytes, state_vector
+from checkpoints
+where document_id = $1
+order by generation desc
+
+-- name: newest
+-- The newest checkpoint of a document.
+select document_id, generation, key, sha256, size_bytes, state_vector
+from checkpoints
+where document_id = $1
+order by generation desc
+limit 1
+
+-- name: unfolded_rows
+-- The rows that no generation holds.
+select id, update, reach
+from document_updates
+where document_id = $1 and folded_into is null
+
+-- name: rows_folded_after
+-- The rows that were folded into a later generation than the given one.
+select id, update, reach
+from document_updates
+where document_id = $1 and folded_into > $2
+
+-- name: insert
+-- Add a generation, unless it is there already: then no row comes back.
+insert into checkpoints (document_id, generation, key, sha256, size_bytes, state_vector)
+values ($1, $2, $3, $4, $5, $6)
+on conflict (document_id, generation) do nothing
+returning id
+
+-- name: mark_folded
+-- Note which rows a generation holds; a row folded before keeps its older mark, which keeps it longer.
+update document_updates
+set folded_into = $2
+where document_id = $1 and id = any($3::bigint[]) and folded_into is null
+
+-- name: forget
+-- Remove all but the newest generations and return what was removed.
+delete from checkpoints
+where document_id = $1
+  and generation < (select generation from checkpoints where document_id = $1 order by generation desc offset $2 limit 1)
+returning document_id, generation, key, sha256, size_bytes, state_vector
+
+-- name: oldest_generation
+-- The oldest generation that is kept.
+select min(generation) from checkpoints where document_id = $1
+
+-- name: drop_rows
+-- Remove the rows that every kept generation holds.
+delete from document_updates where document_id = $1 and folded_into <= $2

@@ -1,0 +1,57 @@
+"""Who is here: stock clients see each other's names and cursors come, change and go."""
+
+import asyncio
+
+from tests.interop.conftest import Join
+from tests.services.node import VERSIONS
+
+ZOE = "Zoë \U0001f98a"
+YOSSI = "יוסי"
+LI = "李小龍"
+
+
+async def test_clients_see_each_other_by_their_non_ascii_names(version: str, join: Join) -> None:
+    zoe, yossi = await asyncio.gather(join(version, name=ZOE), join(version, name=YOSSI))
+    await asyncio.gather(zoe.sees_peers(YOSSI), yossi.sees_peers(ZOE))
+    li = await join(version, name=LI)  # learns of those who came before
+    await asyncio.gather(li.sees_peers(ZOE, YOSSI), zoe.sees_peers(YOSSI, LI), yossi.sees_peers(ZOE, LI))
+
+
+async def test_clients_of_every_release_see_each_other(join: Join) -> None:
+    clients = await asyncio.gather(*(join(version, name=version) for version in VERSIONS))
+    for client, own in zip(clients, VERSIONS, strict=True):
+        await client.sees_peers(*(version for version in VERSIONS if version != own))
+
+
+async def test_a_moved_cursor_reaches_the_others(version: str, join: Join) -> None:
+    alice, bob = await asyncio.gather(join(version, name="alice"), join(version, name="bob"))
+    cursor = {"anchor": {"tname": "content"}, "head": {"tname": "content"}}
+    await alice.ask("awareness", state={"user": {"name": "alice"}, "cursor": cursor})
+    async with asyncio.timeout(bob.patience_s):
+        while [peer.get("cursor") for peer in await bob.ask("peers")] != [cursor]:
+            await asyncio.sleep(0.02)
+
+
+async def test_a_client_that_leaves_is_gone_for_the_others(version: str, join: Join) -> None:
+    alice, bob = await asyncio.gather(join(version, name="alice"), join(version, name="bob"))
+    await bob.sees_peers("alice")
+    await alice.ask("leave")
+    await bob.sees_peers()
+
+
+async def test_a_client_that_dies_without_a_word_is_gone_for_the_others(version: str, join: Join) -> None:
+    alice, bob = await asyncio.gather(join(version, name="alice"), join(version, name="bob"))
+    await bob.sees_peers("alice")
+    await alice.kill()
+    await bob.sees_peers()
+
+
+async def test_a_client_that_went_offline_is_seen_again_when_it_returns(version: str, join: Join) -> None:
+    alice, bob = await asyncio.gather(join(version, name="alice"), join(version, name="bob"))
+    await bob.sees_peers("alice")
+    await alice.ask("disconnect")
+    await bob.sees_peers()
+    await alice.ask("connect")
+    # Returning with the clock it left with, it may be seen only once it has renewed its state: 15 s, looked at every 3 s.
+    await bob.wait("peers", names=["alice"], patience_s=20)
+    await alice.sees_peers("bob")

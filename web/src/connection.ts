@@ -1,0 +1,108 @@
+// One document over one stock WebsocketProvider, and what to think of its state.
+// It must never go on knocking after the server has said no, and never take a lost network for a refusal.
+
+import { WebsocketProvider } from "y-websocket";
+import * as Y from "yjs";
+import * as decoding from "lib0/decoding";
+
+import type { PageConfig, Session } from "./session";
+
+export type ConnectionState =
+  | { phase: "connecting" }
+  | { phase: "live" }
+  | { phase: "offline" }
+  | { phase: "refused"; code: number | null; reason: string };
+
+const MESSAGE_AUTH = 2; // y-protocols auth.js: permission denied, then a reason
+const TOKEN_REFUSED = 4401;
+const GRACE_AFTER_DENIAL_MS = 1_000; // a server that denies also closes; one that does not is left by us
+
+export class Connection {
+  readonly doc = new Y.Doc();
+  readonly text = this.doc.getText("content");
+  readonly provider: WebsocketProvider;
+  state: ConnectionState = { phase: "connecting" };
+
+  private denial: string | null = null;
+  private renewed = false;
+  private unsent = false;
+
+  constructor(config: PageConfig, private readonly session: Session, private readonly changed: () => void) {
+    this.provider = new WebsocketProvider(config.websocket_url, session.document, this.doc, {
+      params: session.params,
+      disableBc: true, // tabs of one browser would else talk past the server, and past its roles
+      shouldReconnect: (event) => this.denial === null && !(event.code >= 4400 && event.code < 4500),
+      connect: false,
+    });
+    this.listen();
+    session.keepFresh(() => (this.provider.params = session.params));
+    this.provider.connect();
+  }
+
+  /** Whether this page holds edits that no server has seen. */
+  get holdsUnsentEdits(): boolean {
+    return this.unsent;
+  }
+
+  end(): void {
+    this.session.end();
+    this.provider.destroy();
+    this.doc.destroy();
+  }
+
+  private listen(): void {
+    const { provider } = this;
+    provider.on("sync", (synced) => {
+      if (!synced) return;
+      this.renewed = false;
+      this.unsent = false;
+      this.become({ phase: "live" });
+    });
+    provider.on("connection-close", () => {
+      if (this.state.phase !== "refused") this.become({ phase: "offline" });
+    });
+    provider.on("closed", ({ code, reason }) => void this.refused(code, reason));
+    this.doc.on("update", (_update: Uint8Array, origin: unknown) => {
+      if (origin !== provider && this.state.phase !== "live") this.unsent = true;
+    });
+    provider.messageHandlers[MESSAGE_AUTH] = (_encoder, decoder) => this.denied(decoder);
+  }
+
+  private denied(decoder: decoding.Decoder): void {
+    decoding.readVarUint(decoder); // the only kind there is: permission denied
+    this.denial = decoding.readVarString(decoder);
+    const socket = this.provider.ws;
+    window.setTimeout(() => {
+      if (this.provider.ws !== socket || socket === null) return;
+      this.provider.disconnect();
+      void this.refused(null, "");
+    }, GRACE_AFTER_DENIAL_MS);
+  }
+
+  private async refused(code: number | null, reason: string): Promise<void> {
+    const shown = this.denial ?? reason;
+    this.denial = null;
+    if (code === TOKEN_REFUSED && this.session.canRenew && !this.renewed && (await this.signedInAgain())) return;
+    this.provider.disconnect();
+    this.become({ phase: "refused", code, reason: shown });
+  }
+
+  /** One silent attempt to come back with a new token: the usual end of a token that ran out while asleep. */
+  private async signedInAgain(): Promise<boolean> {
+    this.renewed = true;
+    try {
+      await this.session.renew();
+    } catch {
+      return false;
+    }
+    this.provider.params = this.session.params;
+    this.provider.connect();
+    return true;
+  }
+
+  private become(state: ConnectionState): void {
+    if (state.phase === this.state.phase) return;
+    this.state = state;
+    this.changed();
+  }
+}

@@ -1,0 +1,83 @@
+// The connection in words: a short state that is always there, and a notice when there is something to do or to know.
+
+import type { ConnectionState } from "./connection";
+import { byId, make } from "./dom";
+
+const SHORT: Record<ConnectionState["phase"], string> = {
+  connecting: "Connecting",
+  live: "Live",
+  offline: "Offline, retrying",
+  refused: "Refused",
+};
+
+interface Notice {
+  title: string;
+  text: string;
+  action: string | null;
+}
+
+const OFFLINE: Notice = {
+  title: "The server is out of reach",
+  text: "Keep writing. Your edits stay in this tab and are sent as soon as it answers.",
+  action: null,
+};
+
+const REFUSALS: Record<number, Omit<Notice, "text"> & { text: string }> = {
+  4401: { title: "Your sign-in is not accepted", text: "Sign in again to go on.", action: "Sign in again" },
+  4403: {
+    title: "You may not open this document",
+    text: "Ask its owner for access, or open another document.",
+    action: "Choose another document",
+  },
+  4404: {
+    title: "There is no such document",
+    text: "Check its name, or open another document.",
+    action: "Choose another document",
+  },
+};
+
+const OTHER_REFUSAL: Notice = {
+  title: "The server closed this connection",
+  text: "It asked this page not to try again by itself.",
+  action: "Back to sign-in",
+};
+
+/** What to tell the reader about `state`; nothing when all is well. */
+function noticeFor(state: ConnectionState): Notice | null {
+  if (state.phase === "offline") return OFFLINE;
+  if (state.phase !== "refused") return null;
+  const known = (state.code === null ? undefined : REFUSALS[state.code]) ?? OTHER_REFUSAL;
+  const reason = sentence(state.reason);
+  return { ...known, text: reason === "" ? known.text : `${reason} ${known.text}` };
+}
+
+function sentence(reason: string): string {
+  const trimmed = reason.trim().slice(0, 200);
+  if (trimmed === "") return "";
+  const capital = trimmed.charAt(0).toUpperCase() + trimmed.slice(1);
+  return /[.!?]$/.test(capital) ? capital : `${capital}.`;
+}
+
+/** Shows `state`. `opened`: whether the document has been on screen, and so stays readable behind the notice. */
+export function showStatus(state: ConnectionState, opened: boolean, leave: () => void): void {
+  byId("workspace").dataset["phase"] = state.phase;
+  byId("workspace").toggleAttribute("data-opened", opened);
+  byId("status").dataset["phase"] = state.phase;
+  byId("status-text").textContent = SHORT[state.phase];
+  const notice = noticeFor(state);
+  const card = byId("notice");
+  card.hidden = notice === null;
+  card.classList.toggle("alone", !opened);
+  byId("editor").classList.toggle("absent", !opened && notice !== null);
+  if (notice === null) return;
+  byId("notice-title").textContent = notice.title;
+  byId("notice-text").textContent = notice.text;
+  byId("notice-actions").replaceChildren(...(notice.action === null ? [] : [actionButton(notice.action, leave)]));
+}
+
+function actionButton(label: string, act: () => void): HTMLButtonElement {
+  const button = make("button", "main-button", label);
+  button.type = "button";
+  button.addEventListener("click", act);
+  return button;
+}
