@@ -1,7 +1,8 @@
 """The private port: live, ready, metrics, and what the rooms are doing. Never document text, never a token.
 
-Health and metrics are open to whoever reaches the port, which is the network's business to limit; everything about people
-and documents needs a token of the `admin` group. Served by uvicorn beside the WebSocket server. Built by `assembly`.
+Health and metrics are open to whoever reaches the port, which is the network's business to limit; everything about
+people and documents needs a token of the `admin` group. Served by uvicorn beside the WebSocket server. Built by
+`assembly`.
 """
 
 from __future__ import annotations
@@ -92,7 +93,11 @@ class Admin:
                 "clients": len(room.clocks),
                 "operations": sum(room.clocks.values()),
                 "awareness_ids": room.awareness_ids,
-                "member_list": [_describe(member, now) for member in room.members],
+                "people": [
+                    {"subject": here.person.subject, "devices": here.devices, "status": here.status.value}
+                    for here in room.roster.people(now=now)
+                ],
+                "seats": [_describe(member, now) for member in room.members],
             }
         )
 
@@ -126,7 +131,7 @@ def _summary(room: Room) -> dict[str, object]:
         "encoded_bytes": room.encoded_bytes,
         "last_checkpoint": None
         if checkpoint is None
-        else {"generation": checkpoint.generation, "size_bytes": checkpoint.size_bytes, "at": checkpoint.created_at},
+        else {"generation": checkpoint.generation, "size_bytes": checkpoint.size_bytes},
     }
 
 

@@ -1,7 +1,8 @@
 """From an opening request to a seat: document name, origin, token, identity, role, document - in this order.
 
 What can be refused without a look-up is refused without one, and nothing about a document is told to someone without a
-grant: a stranger hears "forbidden" whether or not it exists. Never logs a token. Called by `server` for each connection.
+grant: a stranger hears "forbidden" whether or not it exists. Never logs a token. Called by `server` for each
+connection.
 """
 
 from __future__ import annotations
@@ -92,12 +93,12 @@ class Admission:
         self._allowed_origins = allowed_origins
 
     def check_origin(self, opening: Opening) -> None:
-        """Raises `Refused` for a page of another site (T01). No in-band word for it: the request is not answered at all."""
+        """Raises `Refused` for a page of another site (T01)."""
         if opening.origin is not None and opening.origin not in self._allowed_origins:
             raise Refused(Close.FORBIDDEN, "this origin may not connect: add it to COLLAB_ALLOWED_ORIGINS")
 
     async def admit(self, opening: Opening, now: float) -> Seat:
-        """The seat for `opening`; `now` is Unix seconds. Raises `Refused`, or what the ports raise when they are away."""
+        """The seat for `opening`; `now` is Unix seconds. Raises `Refused`, or what a port raises when away."""
         try:
             identity = await self._authenticator.authenticate(opening.token, now=now)
         except TokenRefused as error:
@@ -111,7 +112,7 @@ class Admission:
         return Seat(identity, role, await self._document(opening.document, role))
 
     async def _document(self, name: str, role: Role) -> Document:
-        """A document comes to be when someone who may write opens it; a reader of nothing hears that there is nothing."""
+        """A document comes to be when someone who may write opens it; a reader hears that there is none."""
         if permits(role, Action.WRITE_DOCUMENT):
             return await self._catalog.find_or_create(name)
         document = await self._catalog.find(name)

@@ -147,7 +147,7 @@ async def _blobs(settings: Settings, announce: Announce, stack: AsyncExitStack) 
     with announce("Object storage") as started:
         blobs: Blobs
         if settings.s3_bucket is not None:
-            blobs = S3Blobs(settings.s3_bucket, settings.s3_endpoint_url, settings.s3_region)
+            blobs = S3Blobs(settings.s3_bucket, endpoint_url=settings.s3_endpoint_url, region=settings.s3_region)
             started(f"bucket {settings.s3_bucket}")
         else:
             folder = settings.data_dir / "objects"
@@ -163,7 +163,7 @@ async def _bus(settings: Settings, announce: Announce, stack: AsyncExitStack) ->
         bus: Bus
         if settings.redis_url is not None:
             key = settings.bus_key.get_secret_value().encode() if settings.bus_key is not None else None
-            bus = RedisBus(settings.redis_url.get_secret_value(), task_id, "collab:", hmac_key=key)
+            bus = RedisBus(settings.redis_url.get_secret_value(), task_id, hmac_key=key)
             detail = "Redis"
         else:
             bus, detail = MemoryBus(task_id), "in this process"
@@ -207,7 +207,7 @@ async def _registry(
     stack: AsyncExitStack,
 ) -> Registry:
     catalog, table = PostgresCatalog(pool), PostgresCheckpointTable(pool)
-    sandbox = Sandbox(settings.checkpoint_workers, settings.checkpoint_worker_bytes)
+    sandbox = Sandbox(max_workers=settings.checkpoint_workers, memory_bytes=settings.checkpoint_worker_bytes)
     stack.push_async_callback(sandbox.close)
     limits = AwarenessLimits(max_state_bytes=settings.max_awareness_state_bytes)
 
@@ -224,8 +224,8 @@ async def _registry(
         )
 
     return Registry(
-        documents=Documents(catalog, journal, table, blobs),
-        checkpointer=Checkpointer(catalog, journal, table, blobs, sandbox),
+        documents=Documents(table, blobs),
+        checkpointer=Checkpointer(catalog, table, blobs, sandbox),
         journal=journal,
         recorder=recorder,
         bus=bus,

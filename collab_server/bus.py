@@ -56,14 +56,16 @@ class BusUnavailable(Exception):
 class Bus(Protocol):
     """Joins the rooms of several tasks. An adapter owes:
 
+    - `task_id` names this task: the origin of every envelope it publishes.
     - `on_reconnect` (None or a plain function) is called in the loop whenever envelopes may have been lost in either
       direction and the bus works again, after every subscription is in force: rooms then compare states (R005).
     - Envelopes of one origin for one document arrive in the order they were published, as long as none is lost.
-    - Envelopes whose origin is this task are not delivered back (R004).
+    - Envelopes whose origin is this task (`task_id`) are not delivered back (R004).
     - `receive` is called in the loop, never inside `publish`; an exception in it is logged and harms nobody else.
     - `dropped` counts own envelopes given up for lack of room, `malformed` foreign ones that were refused (T21).
     """
 
+    task_id: str
     on_reconnect: Callable[[], None] | None
 
     @property

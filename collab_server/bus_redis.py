@@ -1,9 +1,9 @@
 """The bus between tasks over Redis pub/sub: channels `{prefix}room:{document id}` and `{prefix}control`.
 
-Redis keeps nothing and anyone who reaches it can publish: what arrives is checked (`envelopes`), and counted and dropped
-when it is not ours; what gets lost is healed by the rooms. One connection and one task send, one connection and one task
-listen; no call on either is ever shared. It must never block the loop, nor stop local work because Redis is away. Named
-by `assembly`.
+Redis keeps nothing and anyone who reaches it can publish: what arrives is checked (`envelopes`), and what is not ours
+is counted and dropped; what gets lost is healed by the rooms. One connection and one task send, one connection and one
+task listen; no call on either is ever shared. It must never block the loop, nor stop local work because Redis is away.
+Named by `assembly`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DEFAULT_QUEUE_BYTES = 32 * 1024 * 1024
 class RedisBus:
     """A `Bus` over one Redis (or compatible) server. Make it inside a running loop.
 
-    `signing_key` signs every envelope and refuses all others; every task of a cluster needs the same one.
+    `hmac_key` signs every envelope and refuses all others; every task of a cluster needs the same one.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class RedisBus:
         task_id: str,
         key_prefix: str = "collab:",
         *,
-        signing_key: bytes | None = None,
+        hmac_key: bytes | None = None,
         max_queued_bytes: int = DEFAULT_QUEUE_BYTES,
         times: LinkTimes | None = None,
     ) -> None:
@@ -50,7 +50,7 @@ class RedisBus:
         self.malformed = 0
         self._own = task_id.encode()
         self._prefix = key_prefix
-        self._key = signing_key
+        self._key = hmac_key
         self._receivers = Receivers()
         self._channels: dict[UUID | None, bytes] = {}
         self._publisher = Publisher(url, times, max_queued_bytes, self._tell_reconnected)

@@ -1,8 +1,8 @@
 """One WebSocket connection: bytes to messages and back, deadlines, and the ways it can end.
 
-A thin shell around websockets' Sans-I/O `ServerProtocol`: messages are acted on in the transport's callback, without a queue
-or a task for each. Knows no Yjs and no rooms beyond the seat it is given. Never raises into the event loop: whatever
-goes wrong ends this connection and no other. Made by `server`, visited by `wheel`.
+A thin shell around websockets' Sans-I/O `ServerProtocol`: messages are acted on in the transport's callback, without
+a queue or a task for each. Knows no Yjs and no rooms beyond the seat it is given. Never raises into the event loop:
+whatever goes wrong ends this connection and no other. Made by `server`, visited by `wheel`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, cast
 
 import structlog
-from websockets.exceptions import MultipleValuesError
+from websockets.datastructures import MultipleValuesError
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
@@ -23,7 +23,7 @@ from websockets.typing import Subprotocol
 
 from collab_server.admission import SUBPROTOCOL, read_opening
 from collab_server.errors import Close, Refused
-from collab_server.limits import TokenBucket
+from collab_server.limits import ConnectionLimits
 from collab_server.rooms.member import Member
 from collab_server.wheel import TURN_S
 from collab_server.wire.frame import binary_frame
@@ -56,13 +56,12 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_admitting",
-        "_bytes",
         "_deadline",
         "_fragments",
         "_frames_seen",
         "_handshake_bytes",
         "_heard",
-        "_messages",
+        "_limits",
         "_protocol",
         "_quiet_visits",
         "_server",
@@ -83,8 +82,9 @@ class Connection(asyncio.Protocol):
         self._admitting: asyncio.Task[None] | None = None
         self._fragments: list[bytes] = []
         self._handshake_bytes = 0
-        self._messages = TokenBucket(limits.messages_per_s, limits.messages_burst)
-        self._bytes = TokenBucket(limits.bytes_per_s, limits.bytes_burst)
+        self._limits = ConnectionLimits(
+            limits.messages_per_s, limits.messages_burst, limits.bytes_per_s, limits.bytes_burst
+        )
         self._deadline: float | None = server.loop.time() + limits.handshake_timeout_s
         self._heard = False
         self._silent_visits = 0
@@ -240,7 +240,7 @@ class Connection(asyncio.Protocol):
         member = cast(Member, self.member)
         now = self._server.loop.time()
         try:
-            if not (self._messages.take(1, now) and self._bytes.take(len(payload), now)):
+            if not self._limits.take(len(payload), now):
                 raise Refused(Close.TOO_FREQUENT)
             member.receive(payload, now)
         except Refused as refusal:

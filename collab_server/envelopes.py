@@ -3,8 +3,9 @@
 Layout, version 1: version (1 byte), kind (1), flags (1), origin length (1), origin (UTF-8), document id (16 bytes, when
 flag 1 is set), body, HMAC-SHA256 of all of it (32 bytes, when flag 2 is set).
 Whoever can reach Redis can publish (T21), so decoding trusts nothing: with a key every unsigned or wrongly signed
-envelope is refused. The signature covers kind, document and origin, so no envelope can be moved to another room. It does
-not stop a replay: updates and awareness are safe to receive twice, control bodies must be. Called by the bus adapters.
+envelope is refused. The signature covers kind, document and origin, so no envelope can be moved to another room. It
+does not stop a replay: updates and awareness are safe to receive twice, control bodies must be. It must never raise
+anything but MalformedEnvelope on foreign bytes. Called by the bus adapters.
 """
 
 from __future__ import annotations

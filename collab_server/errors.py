@@ -15,7 +15,8 @@ from http import HTTPStatus
 class Close(Enum):
     """One way to end a connection: WebSocket `code`, stable `slug`, `text` for people (at most 120 bytes).
 
-    `retry` says whether trying again makes sense, `theirs` whose doing it is; `status` is the HTTP answer when the client is refused before the upgrade.
+    `retry` says whether trying again makes sense, `theirs` whose doing it is; `status` is the HTTP answer when the
+    client is refused before the upgrade.
     """
 
     def __init__(

@@ -53,7 +53,7 @@ class HttpPort:
         listener.setblocking(False)
         self.port = listener.getsockname()[1]
         self._serving = asyncio.create_task(self._server.serve(sockets=[listener]), name=self._setting.lower())
-        while not self._server.started and not self._serving.done():
+        while not (self._server.started or self._serving.done()):  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)
 
     async def close(self) -> None:

@@ -111,7 +111,8 @@ class RedisLink:
 
 def command(*parts: bytes) -> bytes:
     """One Redis command, encoded."""
-    return hiredis.pack_command(parts)  # type: ignore[arg-type]  # its stub allows tuples of one only
+    packed: bytes = hiredis.pack_command(parts)  # type: ignore[arg-type]  # its stub allows tuples of one only
+    return packed
 
 
 def _cause(error: Exception) -> str:

@@ -1,7 +1,7 @@
 """The WebSocket server: listens, admits, counts, and stops well.
 
-Holds everything a connection needs; knows no adapter by name. Never takes a connection while draining. Built by `assembly`,
-run by `commands`, inspected by `admin`.
+Holds everything a connection needs; knows no adapter by name. Never takes a connection while draining. Built by
+`assembly`, run by `commands`, inspected by `admin`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from auth.permissions import Action
 from collab_server.admission import Admission, Opening, Seat
 from collab_server.connection import Connection, Phase
 from collab_server.errors import Close, ConfigurationError, Refused
-from collab_server.limits import AddressCaps, TokenBucket
+from collab_server.limits import AddressCaps, TokenBucket, address_key
 from collab_server.rooms.member import Member
 from collab_server.rooms.outbox import Outbox
 from collab_server.rooms.registry import Registry
 from collab_server.rooms.room import Room
-from collab_server.settings import Auth, Settings
+from collab_server.settings import Settings
 from collab_server.tasks import Tasks
 from collab_server.telemetry import Metrics
 from collab_server.wheel import Wheel
@@ -58,8 +58,8 @@ class Server:
         self._recorder = recorder
         self._listener: asyncio.Server | None = None
         self._addresses = AddressCaps(settings.max_connections_per_address)
-        # Everyone is a new person with `open`: a cap for each would only cost memory.
-        self._users = AddressCaps(settings.max_connections_per_user) if settings.auth is not Auth.OPEN else None
+        self._users = AddressCaps(settings.max_connections_per_user)
+        self._over_cap: set[Connection] = set()
 
     async def start(self) -> None:
         """Begin to listen. Raises `ConfigurationError` when the port is taken."""
@@ -98,7 +98,7 @@ class Server:
     def _refuse_when_full(self, connection: Connection) -> None:
         if self.draining:
             raise Refused(Close.RESTARTING)
-        if len(self.connections) > self.settings.max_connections or not self._addresses.has_room(connection.address):
+        if len(self.connections) > self.settings.max_connections or connection in self._over_cap:
             raise Refused(Close.TOO_MANY_CONNECTIONS)
 
     def _seat(self, connection: Connection, seat: Seat, room: Room, response: Response) -> None:
@@ -106,7 +106,7 @@ class Server:
             return  # the client left while its document was loading
         if self.draining:
             raise Refused(Close.RESTARTING)
-        if self._users is not None and not self._users.enter(seat.identity.subject):
+        if not self._users.enter(seat.identity.subject):
             raise Refused(Close.TOO_MANY_CONNECTIONS, "too many connections of this user")
         settings = self.settings
         connection.accept_upgrade(response)
@@ -140,19 +140,22 @@ class Server:
     def connected(self, connection: Connection) -> None:
         """A socket was opened."""
         self.connections.add(connection)
-        self._addresses.enter(connection.address)
+        if not self._addresses.enter(address_key(connection.address)):
+            self._over_cap.add(connection)
         self.metrics.connections.set(len(self.connections))
 
     def disconnected(self, connection: Connection) -> None:
         """A socket is gone."""
         self.connections.discard(connection)
-        self._addresses.leave(connection.address)
+        if connection in self._over_cap:
+            self._over_cap.remove(connection)
+        else:
+            self._addresses.leave(address_key(connection.address))
         self.metrics.connections.set(len(self.connections))
 
     def left(self, member: Member) -> None:
         """A member's connection ended."""
-        if self._users is not None:
-            self._users.leave(member.identity.subject)
+        self._users.leave(member.identity.subject)
         member.room.leave(member)
         self.registry.release(member.room)
 
@@ -197,4 +200,6 @@ def port_taken(error: OSError, setting: str, host: str, port: int) -> Configurat
     """The sentence for a port that cannot be listened on."""
     if error.errno == errno.EADDRINUSE:
         return ConfigurationError(f"port {port} is taken: set {setting} to a free one, e.g. {setting}={port + 100}")
-    return ConfigurationError(f"cannot listen on {host}:{port} ({error.strerror or error}): change COLLAB_HOST or {setting}")
+    return ConfigurationError(
+        f"cannot listen on {host}:{port} ({error.strerror or error}): change COLLAB_HOST or {setting}"
+    )

@@ -1,7 +1,7 @@
 """`collab-server dev`: everything in one process on this machine, nothing to set up.
 
-Embedded PostgreSQL, a directory for checkpoints, an in-process bus, development keys, and the playground page. Loopback only
-unless told otherwise; never for production.
+Embedded PostgreSQL, a directory for checkpoints, an in-process bus, development keys, and the playground page.
+Loopback only unless told otherwise; never for production.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ async def _dev(settings: Settings, stop: asyncio.Event) -> None:
     own_pages = tuple(f"http://{host}:{settings.http_port}" for host in ("127.0.0.1", "localhost"))
     settings = settings.model_copy(update={"allowed_origins": (*settings.allowed_origins, *own_pages)})
     async with assembled(settings, lines) as parts:
-        page = HttpPort(create_app(_page(parts), _sign_in(parts)), settings.host, settings.http_port, "COLLAB_HTTP_PORT")
+        page = HttpPort(
+            create_app(_page(parts), _sign_in(parts)), settings.host, settings.http_port, "COLLAB_HTTP_PORT"
+        )
         with lines("Web page") as started:
             await page.start()
             started(f"http://{settings.host}:{page.port}/")

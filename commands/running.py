@@ -50,7 +50,7 @@ def fail(*sentences: str) -> NoReturn:
 
 def run(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
     """Run `work` on a uvloop; its event is set by Ctrl-C or SIGTERM."""
-    import uvloop  # noqa: PLC0415 - not on Windows, where the command still shows its help
+    import uvloop
 
     _allow_many_sockets()
 

@@ -17,7 +17,9 @@ from commands.running import fail, read_settings
 def token(
     user: Annotated[str, typer.Option(help="Stable id of the person, e.g. alice.")],
     name: Annotated[str | None, typer.Option(help="Name others see; the id when left out.")] = None,
-    document: Annotated[list[str] | None, typer.Option(help='Document it is for; "*" for all. May be repeated.')] = None,
+    document: Annotated[
+        list[str] | None, typer.Option(help='Document it is for; "*" for all. May be repeated.')
+    ] = None,
     role: Annotated[Role, typer.Option(help="What the person may do there.")] = Role.EDITOR,
     group: Annotated[list[str] | None, typer.Option(help="Group, e.g. admin. May be repeated.")] = None,
     expires_s: Annotated[float, typer.Option(min=1, help="Seconds until it expires.")] = 3600,

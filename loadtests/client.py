@@ -17,24 +17,32 @@ LARGEST_FRAME_BYTES = 64 * 1024 * 1024  # the first sync brings a whole document
 DEADLINE_S = 30.0
 
 
+class Socket(HttpxWebsocket):
+    async def __anext__(self) -> bytes:
+        return bytes(await self.recv())  # a refusal must be heard, not end the stream in silence
+
+
 async def edit(url: str, text: str, *, token: str | None = None, until: str = "") -> str:
     """Append `text` to the room's Y.Text("content"), wait until it contains `until`, and return all of it.
 
-    `url` names the room: ws://HOST:PORT/ws/{document}. Raises httpx_ws.WebSocketUpgradeError where the server refuses
-    the connection, TimeoutError where it does not sync the document or `until` does not come.
+    `url` names the room: ws://HOST:PORT/ws/{document}. Where the server refuses, raises WebSocketUpgradeError, or a
+    group with WebSocketDisconnect (both of httpx_ws); TimeoutError where the document or `until` does not come.
     """
     doc: Doc[Text] = Doc()
     content = doc.get("content", type=Text)
     changed = asyncio.Event()
     content.observe(lambda _: changed.set())
     params = {} if token is None else {"token": token}
-    async with aconnect_ws(url, params=params, max_message_size_bytes=LARGEST_FRAME_BYTES) as socket:
-        async with asyncio.timeout(DEADLINE_S), Provider(doc, HttpxWebsocket(socket, url)) as provider:
-            await provider.synced.wait()
-            content += text
-            while until not in str(content):
-                changed.clear()
-                await changed.wait()
+    async with (
+        asyncio.timeout(DEADLINE_S),
+        aconnect_ws(url, params=params, max_message_size_bytes=LARGEST_FRAME_BYTES) as socket,  # type: ignore[var-annotated]
+        Provider(doc, Socket(socket, url)) as provider,
+    ):
+        await provider.synced.wait()
+        content += text
+        while until not in str(content):
+            changed.clear()
+            await changed.wait()
     return str(content)
 
 

@@ -1,12 +1,13 @@
 """One person in a room: a WebSocket, a replica of the document and a caret that moves with what others write.
 
-Blocking, for a greenlet each: locust makes the sockets cooperative. Nothing here may wait inside a transaction, for then
-another greenlet would find the document locked. Text is ASCII, so an index counts characters on every side.
+Blocking, for a greenlet each: locust makes the sockets cooperative. Nothing here may wait inside a transaction, for
+then another greenlet would find the document locked. Text is ASCII, so an index counts characters on every side.
 Called by locustfile.py.
 """
 
 import random
 from collections.abc import Callable
+from typing import Any
 from urllib.parse import urlencode
 
 import websocket
@@ -38,14 +39,19 @@ class Refused(Exception):
     """The server closed the connection or denied access; the message says what it said."""
 
 
+def _close_reason(payload: bytes) -> str:
+    """Code and reason of a close frame (RFC 6455 section 5.5.1)."""
+    return f"{int.from_bytes(payload[:2], 'big')} {payload[2:].decode(errors='replace')}".strip() or "no code"
+
+
 class Member:
     """`url` is ws://HOST:PORT/ws/{document}. Reconnecting keeps the document, as a browser tab does."""
 
     def __init__(self, url: str, token: str | None, name: str) -> None:
         self._url = url if token is None else f"{url}?{urlencode({'token': token})}"
         self._socket: websocket.WebSocket | None = None
-        self._doc: Doc[Text | Map[float]] = Doc()
-        self._content = self._doc.get("content", type=Text)
+        self._doc: Doc[Any] = Doc()
+        self._content: Text = self._doc.get("content", type=Text)
         self._words: Map[float] = self._doc.get("words", type=Map)
         self._caret: StickyIndex | None = None
         self._presence = Awareness(self._doc)
@@ -54,7 +60,7 @@ class Member:
     def connect(self) -> None:
         """Raises websocket.WebSocketException (a refusal before the upgrade among them) or OSError."""
         self._socket = websocket.create_connection(
-            self._url, timeout=CONNECT_TIMEOUT_S, enable_multithread=False, skip_utf8_validation=True
+            self._url, timeout=CONNECT_TIMEOUT_S, enable_multithread=True, skip_utf8_validation=True
         )
         self._socket.settimeout(READ_TIMEOUT_S)
 
@@ -67,9 +73,12 @@ class Member:
 
     def read(self) -> YSyncMessageType | None:
         """One frame; its kind where it was of the sync protocol. Raises Refused, WebSocketException or OSError."""
-        frame = self._open_socket.recv()
-        if not isinstance(frame, bytes) or not frame:
-            raise Refused("the server closed the connection" if not frame else "the server sent a text frame")
+        opcode, received = self._open_socket.recv_data_frame()
+        frame = bytes(received.data)
+        if opcode == websocket.ABNF.OPCODE_CLOSE:
+            raise Refused(f"the server closed the connection: {_close_reason(frame)}")
+        if opcode != websocket.ABNF.OPCODE_BINARY or not frame:
+            raise Refused("the server sent a text frame or an empty one")
         if frame[0] == AUTH:
             raise Refused(f"permission denied: {frame[3:].decode(errors='replace')}")
         if frame[0] == YMessageType.AWARENESS:
@@ -82,7 +91,7 @@ class Member:
         return YSyncMessageType(frame[1])
 
     def type(self, character: str, *, word: tuple[int, int] | None = None) -> None:
-        """Insert at the caret. `word` = (seat, number) is written beside it, in the same update, for peers to notice."""
+        """Insert at the caret. `word` = (seat, number) goes beside it in the same update, for peers to notice."""
 
         def insert() -> None:
             index = self._caret_index()

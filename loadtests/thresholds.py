@@ -56,7 +56,9 @@ def _slow(outcome: Outcome, limits: Thresholds) -> str | None:
     if seen is None or seen.p95_ms is None or seen.requests == seen.failures:
         return "No edit was seen by a peer."
     if seen.p95_ms > limits.edit_to_peer_p95_ms:
-        return f"95 % of edits reached a peer within {seen.p95_ms:g} ms; the limit is {limits.edit_to_peer_p95_ms:g} ms."
+        return (
+            f"95 % of edits reached a peer within {seen.p95_ms:g} ms; the limit is {limits.edit_to_peer_p95_ms:g} ms."
+        )
     return None
 
 

@@ -31,8 +31,8 @@ class PostgresCheckpointTable:
             ):
                 generations = await connection.fetch(QUERIES["generations"], document_id)
                 rows = await connection.fetch(QUERIES["unfolded_rows"], document_id)
-                if base is not None:  # nothing is folded into a later generation than the newest
-                    rows += await connection.fetch(QUERIES["rows_folded_after"], document_id, base)
+                if base is not None or not generations:  # after the newest generation nothing is folded
+                    rows += await connection.fetch(QUERIES["rows_folded_after"], document_id, base or 0)
         found = sorted((JournalRow(row["id"], row["update"], row["reach"]) for row in rows), key=lambda row: row.id)
         return Snapshot(tuple(map(_checkpoint, generations)), tuple(found))
 

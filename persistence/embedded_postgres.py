@@ -116,6 +116,13 @@ class EmbeddedPostgres:
         """Stop the server in good order (a checkpoint is written) and let go of the folder. Idempotent."""
         await asyncio.shield(asyncio.to_thread(self._end))
 
+    async def kill(self, number: signal.Signals = signal.SIGKILL) -> None:
+        """End the server in bad order, as a power cut or the kernel's out-of-memory killer would; for fault drills."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            await asyncio.shield(asyncio.to_thread(self._process.wait))
+        await self.stop()
+
     @property
     def _cluster(self) -> Path:
         return self.folder / CLUSTER

@@ -50,6 +50,8 @@ async def downgrade(url: str, revision: str) -> None:
         at = await _version(connection)
         if at is not None and at != revision:
             await connection.execute(_script(at, revision, up=False))
+        if at is not None and revision == "base":  # or the next upgrade's script would make it twice
+            await connection.execute("drop table alembic_version")
 
 
 async def current(url: str) -> str | None:
@@ -91,7 +93,7 @@ async def _version(connection: asyncpg.Connection) -> str | None:
 def _script(at: str | None, target: str, *, up: bool) -> str:
     """What leads from `at` to `target`, with alembic's own bookkeeping, as one SQL script without BEGIN or COMMIT."""
     scripts, script = _scripts(), io.StringIO()
-    steps = scripts._upgrade_revs if up else scripts._downgrade_revs
+    find_steps = scripts._upgrade_revs if up else scripts._downgrade_revs
     with EnvironmentContext(Config(), scripts, as_sql=True, starting_rev=at, destination_rev=target) as environment:
         environment.configure(
             dialect_name="postgresql",
@@ -99,7 +101,7 @@ def _script(at: str | None, target: str, *, up: bool) -> str:
             starting_rev=at,
             output_buffer=script,
             transactional_ddl=False,
-            fn=lambda revision, _context: steps(target, revision),
+            fn=lambda revision, _context: find_steps(target, revision),
         )
         environment.run_migrations()
     return script.getvalue()

@@ -31,6 +31,8 @@ BATCH_ROWS = 1_000
 BATCH_BYTES = 4_000_000
 # What an entry costs beside its bytes: the objects, and its place in the queue.
 ENTRY_OVERHEAD_BYTES = 400
+# What `accepts` keeps free for what comes with an update: its reach and its client ids.
+ENTRY_RESERVE_BYTES = 64_000
 BACKOFF_FIRST_S = 0.05
 BACKOFF_CAP_S = 5.0
 
@@ -100,6 +102,12 @@ class Recorder:
         self._owner = asyncio.get_running_loop().create_task(self._run(), name="recorder")
         self._owner.add_done_callback(self._ended)
 
+    def accepts(self, update_bytes: int) -> bool:
+        """Whether an update of that size can be recorded now: to be asked before anything is done with it."""
+        return not self._stopping and (
+            not self._backlog or self._backlog_bytes + update_bytes + ENTRY_RESERVE_BYTES <= self._max_backlog_bytes
+        )
+
     def record(self, entry: JournalEntry) -> int:
         """Queue an entry for the next commit and return its ticket; tickets grow by one.
 
@@ -139,7 +147,7 @@ class Recorder:
         self._listeners.append(listener)
 
     def add_refusal_listener(self, listener: RefusalListener) -> None:
-        """Call `listener(ticket, entry, reason)` for an entry the journal will never take, before `durable` passes it."""
+        """Call `listener(ticket, entry, reason)` for each entry the journal refused, before `durable` passes it."""
         self._refusal_listeners.append(listener)
 
     async def stop(self, timeout_s: float = 30.0) -> int:

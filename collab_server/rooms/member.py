@@ -110,7 +110,7 @@ class Member:
         self.outbox.send(binary_frame(self.dialect.encode(message)))
 
     def keep_alive(self) -> None:
-        """Send a message without content: stock clients leave when no message comes for 30 s, and pings do not count."""
+        """Send a message without content: stock clients leave after 30 s without one; pings do not count."""
         self.send(Awareness(()))
 
     def ask_for_sync(self) -> None:

@@ -189,7 +189,8 @@ class Registry:
     async def checkpoint(self, room: Room) -> bool:
         """Fold the room's durable updates into a new checkpoint; say whether storage is up to date. Never raises.
 
-        The marks are cleared before the awaited write and restored if it fails: an edit made meanwhile is not forgotten.
+        The marks are cleared before the awaited write and restored if it fails: an edit made meanwhile is not
+        forgotten.
         """
         updates, size = room.dirty_updates, room.dirty_bytes
         room.dirty_updates = room.dirty_bytes = 0
@@ -197,7 +198,6 @@ class Registry:
             await self._recorder.flush(room.ticket)
             with self._metrics.checkpoint_seconds.time():
                 checkpoint = await self._checkpointer.checkpoint(room.document)
-                await self._checkpointer.prune(room.document)
         except Exception as error:  # whatever it is, the journal still has every update
             self._metrics.checkpoints["failed"].inc()
             log.warning("checkpoint_failed", document_id=str(room.document.id), exc_info=error)
@@ -227,7 +227,8 @@ class Registry:
         self._tasks.start(self._bus.unsubscribe(room.document.id, room.receive), "unsubscribe")
 
     async def close(self, deadline: float) -> int:
-        """Checkpoint what is dirty until `deadline` (on the registry's clock) and stop; return rooms left to the journal.
+        """Checkpoint what is dirty until `deadline` (on the registry's clock) and stop; return rooms left to the
+        journal.
 
         Called after the recorder was flushed and all members have left: what is not checkpointed lies in the journal.
         """

@@ -1,12 +1,13 @@
 """The room's own copy of its document: a pycrdt `Doc` behind the firewall.
 
-Nothing reaches the `Doc` unchecked, and nothing touches it again after it failed: a Rust panic or a partly applied update
-leaves it unsafe (reading it may end the process). Belongs to one thread. Called by `room` only.
+Nothing reaches the `Doc` unchecked, and nothing touches it again after it failed: a Rust panic or a partly applied
+update leaves it unsafe (reading it may end the process). Belongs to one thread. Called by `room` only.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from pycrdt import Doc
 
@@ -32,7 +33,7 @@ class Replica:
     __slots__ = ("_broken", "_doc", "_encoded", "_news", "clocks")
 
     def __init__(self) -> None:
-        self._doc: Doc[object] = Doc()
+        self._doc: Doc[Any] = Doc()
         self._encoded: bytes | None = None
         self._broken = False
         self._news = False
@@ -122,8 +123,8 @@ class Replica:
 class _panics_contained:  # noqa: N801 - reads as a statement
     """Turn any failure inside the CRDT into `ReplicaBroken`.
 
-    A `PanicException` of the Rust side derives from `BaseException` and cannot be imported, so it is told by its name; an
-    ordinary exception after the firewall has passed (InvalidParent, say) may have applied half an update.
+    A `PanicException` of the Rust side derives from `BaseException` and cannot be imported, so it is told by its
+    name; an ordinary exception after the firewall has passed (InvalidParent, say) may have applied half an update.
     """
 
     __slots__ = ("_replica",)

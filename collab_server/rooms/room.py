@@ -1,8 +1,8 @@
 """One live document in this process: its members, its copy of the state, what they see of each other.
 
-Between taking a message and having queued it for members, bus and journal there is no `await`. Received bytes are what is
-relayed and journaled, never what the CRDT gives back. Only the task that received an update from a client journals and
-publishes it. Called by members (from the network), by the bus, and by the registry that owns it.
+Between taking a message and having queued it for members, bus and journal there is no `await`. Received bytes are
+what is relayed and journaled, never what the CRDT gives back. Only the task that received an update from a client
+journals and publishes it. Called by members (from the network), by the bus, and by the registry that owns it.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from persistence.checkpoints import Checkpoint
 from persistence.journal import JournalEntry
 from persistence.recorder import Recorder
 from presence.identity_state import stamp
+from presence.roster import Person, Roster
 from presence.state import AwarenessStates
 
 log = structlog.get_logger(__name__)
@@ -81,6 +82,7 @@ class Room:
         self._recorder = recorder
         self._bus = bus
         self._awareness = AwarenessStates(max_ids=max_awareness_ids)
+        self.roster = Roster()
 
     # Members
 
@@ -98,6 +100,8 @@ class Room:
         """Seat `member`: ask it for what the room lacks, if it may write, and show it who is here."""
         self.seats.setdefault(member.dialect, {})[member] = None
         self.metrics.members.inc()
+        person = Person(member.identity.subject, member.identity.name, member.role.value)
+        self.roster.enter(member, person, now=member.since)
         if member.may(Action.WRITE_DOCUMENT):
             member.ask_for_sync()
         self.send_presence(member, only_if_any=True)
@@ -106,6 +110,7 @@ class Room:
         """Free the seat of `member` and take its cursors from everyone's screen."""
         if self.seats.get(member.dialect, {}).pop(member, member) is None:
             self.metrics.members.dec()
+            self.roster.leave(member)
             self._remove_presence(member)
 
     def _send_all(self, message: Message) -> None:
@@ -236,14 +241,15 @@ class Room:
             ]
         except ValueError:
             raise Refused(Close.MALFORMED, "an awareness state is a JSON object or null") from None
+        self.roster.touch(member, now=now)
         self._show(member, states, now)
 
-    def _show(self, owner: object, states: list[tuple[int, int, bytes | None]], now: float) -> None:
-        accepted, refused = self._awareness.apply(owner, states, now=now)
-        for reason in refused:
-            self.metrics.awareness_refused[reason].inc()
-        if accepted:
-            self._send_presence_of(_entries(accepted), publish=isinstance(owner, Member))
+    def _show(self, owner: Member | str, states: list[tuple[int, int, bytes | None]], now: float) -> None:
+        outcome = self._awareness.apply(owner, states, now=now)
+        for _client_id, reason in outcome.refused:
+            self.metrics.awareness_refused[reason.value].inc()
+        if outcome.accepted:
+            self._send_presence_of(_entries(outcome.accepted), publish=not isinstance(owner, str))
 
     def _send_presence_of(self, entries: tuple[AwarenessEntry, ...], *, publish: bool) -> None:
         self._send_all(Awareness(entries))
@@ -251,10 +257,10 @@ class Room:
             body = encode_entries(entries)
             self._bus.publish(Envelope(EnvelopeKind.AWARENESS, self.document.id, self._bus.task_id, body))
 
-    def _remove_presence(self, owner: object) -> None:
+    def _remove_presence(self, owner: Member) -> None:
         if gone := self._awareness.remove_owner(owner):
             entries = tuple(AwarenessEntry(client_id, clock, REMOVED) for client_id, clock in gone)
-            self._send_presence_of(entries, publish=isinstance(owner, Member))
+            self._send_presence_of(entries, publish=True)
 
     def send_presence(self, member: Member, *, only_if_any: bool = False) -> None:
         """Show `member` everyone who is here."""
@@ -316,7 +322,12 @@ class Room:
     def _answer_peer(self, envelope: Envelope) -> None:
         diff = self._replica.diff(envelope.body)
         self._bus.publish(Envelope(EnvelopeKind.SYNC_REPLY, self.document.id, self._bus.task_id, diff))
-        if entries := _entries(self._awareness.snapshot(local_only=True)):
+        own = [
+            entry
+            for entry in self._awareness.snapshot()
+            if isinstance(self._awareness.owner_of(entry.client_id), Member)
+        ]
+        if entries := _entries(own):
             body = encode_entries(entries)
             self._bus.publish(Envelope(EnvelopeKind.AWARENESS, self.document.id, self._bus.task_id, body))
 

@@ -8,6 +8,7 @@
 // Called by tests/services/node.py. The client ends with its stdin.
 import { createRequire } from 'node:module'
 import { createInterface } from 'node:readline'
+import { isDeepStrictEqual } from 'node:util'
 import WebSocket from 'ws'
 import { LiveDocument } from './document.mjs'
 import { Waits } from './waits.mjs'
@@ -28,6 +29,7 @@ const waits = new Waits({
     : document.text.length === equals.length && document.text.toString() === equals,
   length: ({ length }) => document.text.length === length,
   peers: ({ names }) => JSON.stringify(peerNames()) === JSON.stringify([...names].sort()),
+  peer_field: ({ field, value }) => peers().some((state) => isDeepStrictEqual(state[field], value)),
   event: ({ name, since }) => events.slice(since).some((entry) => entry.event === name)
 }, () => `the text is ${excerpt(document.text.toString())}, the peers are ${JSON.stringify(peerNames())}, ` +
   `synced ${provider?.synced}, events ${JSON.stringify(events.slice(-5))}`)

@@ -1,22 +1,15 @@
-"""What the interop tests share: a room of their own and clients to put in it.
+"""What the interop tests share: a room of their own and clients to put in it."""
 
-`StockServer` and `open_server` at the end are a local stand-in, to be deleted once tests/services/fixtures_server.py
-provides the product's `open_server`.
-"""
-
-import os
-import socket
-import subprocess
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, closing
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Protocol
 from uuid import uuid4
 
 import pytest
 
-from tests.services.node import INTEROP, VERSIONS, NodeClient
+from tests.services.node import VERSIONS, NodeClient
+from tests.services.server import ServerProcess
 
 
 class Join(Protocol):
@@ -36,7 +29,7 @@ def room() -> str:
 
 
 @pytest.fixture
-async def join(node_packages: Path, open_server: Any, room: str) -> AsyncIterator[Join]:
+async def join(node_packages: Path, open_server: ServerProcess, room: str) -> AsyncIterator[Join]:
     async with AsyncExitStack() as clients:
 
         async def join(version: str, **keywords: Any) -> NodeClient:
@@ -44,42 +37,3 @@ async def join(node_packages: Path, open_server: Any, room: str) -> AsyncIterato
             return await clients.enter_async_context(client)
 
         yield join
-
-
-
-class StockServer:
-    def __init__(self) -> None:
-        with closing(socket.socket()) as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.websocket_url = f"ws://127.0.0.1:{self.port}/ws"
-        self.restart()
-
-    def restart(self) -> None:
-        if hasattr(self, "node"):
-            self.kill()
-        self.node = subprocess.Popen(
-            ["node", "node_modules/y-websocket-2/bin/server.cjs"],
-            cwd=INTEROP,
-            env={**os.environ, "HOST": "127.0.0.1", "PORT": str(self.port)},
-            stdout=subprocess.DEVNULL,
-        )
-        for _ in range(200):
-            with closing(socket.socket()) as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
-            time.sleep(0.05)
-        raise AssertionError("the stock server did not come up")
-
-    def kill(self) -> None:
-        self.node.kill()
-        self.node.wait()
-
-    stop = kill
-
-
-@pytest.fixture(scope="session")
-def open_server(node_packages: Path) -> Iterator[StockServer]:
-    server = StockServer()
-    yield server
-    server.kill()

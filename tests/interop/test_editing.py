@@ -1,6 +1,7 @@
 """Stock clients of every supported release edit one room and end with the same document."""
 
 import asyncio
+from typing import Any
 
 from tests.interop.conftest import Join
 from tests.services.node import VERSIONS, converged
@@ -115,7 +116,21 @@ async def test_formats_and_embeds_converge(version: str, join: Join) -> None:
 
 async def test_maps_and_arrays_carry_every_kind_of_value(version: str, join: Join) -> None:
     alice, bob = await asyncio.gather(join(version), join(version))
-    values = [None, True, False, 0, -1, 2**31, -(2**53) + 1, 1.5, 1e300, "", FAMILY, [1, [2]], {"k": {"ü": []}}]
+    values: list[Any] = [
+        None,
+        True,
+        False,
+        0,
+        -1,
+        2**31,
+        -(2**53) + 1,
+        1.5,
+        1e300,
+        "",
+        FAMILY,
+        [1, [2]],
+        {"k": {"ü": []}},
+    ]
     await alice.ask("array_insert", at=0, values=values)
     await bob.ask("map_set", key=f"schlüssel {FAMILY}", value={"bytes": "AAH/"})
     await bob.ask("map_set", key="nested", value={"map": {"list": {"array": [1, {"map": {"deep": True}}]}}})

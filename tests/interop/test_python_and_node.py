@@ -2,15 +2,15 @@
 
 import asyncio
 import sys
-from typing import Any
 
 from loadtests.client import edit
 from tests.interop.conftest import Join
 from tests.services.node import ROOT
+from tests.services.server import ServerProcess
 
 
 async def test_a_python_client_and_a_node_client_edit_one_room(
-    version: str, join: Join, open_server: Any, room: str
+    version: str, join: Join, open_server: ServerProcess, room: str
 ) -> None:
     alice = await join(version)
     await alice.ask("insert", at=0, text="from node \U0001f600, ")
@@ -23,7 +23,7 @@ async def test_a_python_client_and_a_node_client_edit_one_room(
     await alice.sees_text(await python)
 
 
-async def test_the_python_client_runs_from_the_command_line(join: Join, open_server: Any, room: str) -> None:
+async def test_the_python_client_runs_from_the_command_line(join: Join, open_server: ServerProcess, room: str) -> None:
     alice = await join("3.1.0")
     await alice.ask("insert", at=0, text="node and ")
     command = [sys.executable, "loadtests/client.py", f"{open_server.websocket_url}/{room}", "--text", "Python"]

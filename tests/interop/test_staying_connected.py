@@ -1,12 +1,12 @@
 """Stock clients stay connected through silence and come back after the server did."""
 
 import asyncio
-from typing import Any
 
 import pytest
 
 from tests.interop.conftest import Join
 from tests.services.node import VERSIONS, ClientRefused, NodeClient, converged
+from tests.services.server import ServerProcess
 
 SILENCE_LIMIT_S = 30 + 3
 """y-websocket closes after 30 s without an inbound message and looks every 3 s (src/y-websocket.js)."""
@@ -18,7 +18,9 @@ async def _stays(client: NodeClient) -> None:
         await client.wait("event", name="connection-close", since=0, patience_s=SILENCE_LIMIT_S + 2)
 
 
-async def test_idle_clients_are_neither_cut_off_nor_forgotten(join: Join, open_server: Any, room: str) -> None:
+async def test_idle_clients_are_neither_cut_off_nor_forgotten(
+    join: Join, open_server: ServerProcess, room: str
+) -> None:
     """Real time: the limits are constants inside the stock clients, and the server's keep-alive runs on the real clock.
 
     Where nobody edits and nobody has awareness, only the server keeps a client connected. Where somebody has a name,
@@ -37,7 +39,7 @@ async def test_idle_clients_are_neither_cut_off_nor_forgotten(join: Join, open_s
 
 
 async def test_clients_return_after_a_restart_of_the_server_and_lose_nothing(
-    version: str, join: Join, open_server: Any
+    version: str, join: Join, open_server: ServerProcess
 ) -> None:
     alice, bob = await asyncio.gather(join(version), join(version))
     await alice.ask("insert", at=0, text="before, ")
@@ -53,7 +55,9 @@ async def test_clients_return_after_a_restart_of_the_server_and_lose_nothing(
     await converged([alice, bob])
 
 
-async def test_clients_see_each_other_again_after_a_restart_of_the_server(join: Join, open_server: Any) -> None:
+async def test_clients_see_each_other_again_after_a_restart_of_the_server(
+    join: Join, open_server: ServerProcess
+) -> None:
     alice, bob = await asyncio.gather(join("2.1.0", name="alice"), join("3.1.0", name="bob"))
     restarting = asyncio.create_task(asyncio.to_thread(open_server.restart))
     await asyncio.gather(alice.wait("disconnected"), bob.wait("disconnected"))

@@ -43,11 +43,11 @@ class PostgresForTests:
     def start(self) -> None:
         """Start and migrate; blocks, so that a session's fixture needs no event loop."""
         self._folder = open_folder()
-        self.url = _apart(self._server.start(self._folder, fsync=False, settings={"max_connections": "300"}))
-        _apart(self._make_template())
+        self.url = apart(self._server.start(self._folder, fsync=False, settings={"max_connections": "300"}))
+        apart(self._make_template())
 
     def stop(self) -> None:
-        _apart(self._server.stop())
+        apart(self._server.stop())
         shutil.rmtree(self._folder)
 
     async def fresh_database(self) -> str:
@@ -87,7 +87,7 @@ def with_database(url: str, name: str) -> str:
     return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
 
 
-def _apart(work: Coroutine[Any, Any, T]) -> T:
+def apart(work: Coroutine[Any, Any, T]) -> T:
     """Run on an event loop of its own, in a thread, beside whatever loop the test session holds."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, work).result()

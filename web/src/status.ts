@@ -16,13 +16,12 @@ interface Notice {
   action: string | null;
 }
 
-const OFFLINE: Notice = {
-  title: "The server is out of reach",
-  text: "Keep writing. Your edits stay in this tab and are sent as soon as it answers.",
-  action: null,
-};
+const OFFLINE_TITLE = "The server is out of reach";
+const OFFLINE_WRITING = "Keep writing. Your edits stay in this tab and are sent as soon as it answers.";
+const OFFLINE_READING = "This is the text as it was. It goes on as soon as the server answers.";
+const OFFLINE_UNOPENED = "The document opens as soon as it answers.";
 
-const REFUSALS: Record<number, Omit<Notice, "text"> & { text: string }> = {
+const REFUSALS: Record<number, Notice> = {
   4401: { title: "Your sign-in is not accepted", text: "Sign in again to go on.", action: "Sign in again" },
   4403: {
     title: "You may not open this document",
@@ -42,9 +41,15 @@ const OTHER_REFUSAL: Notice = {
   action: "Back to sign-in",
 };
 
+/** How far the reader got: nothing on screen yet, a text to read, or a text to write. */
+export type Reached = "nothing" | "reading" | "writing";
+
 /** What to tell the reader about `state`; nothing when all is well. */
-function noticeFor(state: ConnectionState): Notice | null {
-  if (state.phase === "offline") return OFFLINE;
+function noticeFor(state: ConnectionState, reached: Reached): Notice | null {
+  if (state.phase === "offline") {
+    const text = { nothing: OFFLINE_UNOPENED, reading: OFFLINE_READING, writing: OFFLINE_WRITING }[reached];
+    return { title: OFFLINE_TITLE, text, action: null };
+  }
   if (state.phase !== "refused") return null;
   const known = (state.code === null ? undefined : REFUSALS[state.code]) ?? OTHER_REFUSAL;
   const reason = sentence(state.reason);
@@ -58,13 +63,14 @@ function sentence(reason: string): string {
   return /[.!?]$/.test(capital) ? capital : `${capital}.`;
 }
 
-/** Shows `state`. `opened`: whether the document has been on screen, and so stays readable behind the notice. */
-export function showStatus(state: ConnectionState, opened: boolean, leave: () => void): void {
+/** Shows `state`. A text that has been on screen stays readable behind the notice. `leave` goes back to signing in. */
+export function showStatus(state: ConnectionState, reached: Reached, leave: () => void): void {
+  const opened = reached !== "nothing";
   byId("workspace").dataset["phase"] = state.phase;
   byId("workspace").toggleAttribute("data-opened", opened);
   byId("status").dataset["phase"] = state.phase;
   byId("status-text").textContent = SHORT[state.phase];
-  const notice = noticeFor(state);
+  const notice = noticeFor(state, reached);
   const card = byId("notice");
   card.hidden = notice === null;
   card.classList.toggle("alone", !opened);

@@ -52,8 +52,9 @@ export class Workspace {
     const { state } = this.connection;
     const first = state.phase === "live" && !this.opened;
     this.opened ||= first;
-    showStatus(state, this.opened, () => this.leave());
-    const writing = this.session.role === "editor" && this.opened && state.phase !== "refused";
+    const writes = this.session.role === "editor";
+    showStatus(state, this.opened ? (writes ? "writing" : "reading") : "nothing", () => this.leave());
+    const writing = writes && this.opened && state.phase !== "refused";
     this.editor.allow(writing, this.emptyText(writing));
     if (!first) return;
     announce(this.connection.provider.awareness, this.session.name, this.session.role); // now the taken colours are known

@@ -1,0 +1,103 @@
+"""How much one connection may send and how many connections one address or person may hold. Pure: `now` is an argument.
+
+Whoever goes over a limit pays for it alone (promise 4); what that costs is decided by the caller. Must never wait, and
+never remember anyone who is gone. Called by the connection for every frame, and by admission for every connection.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Address, ip_address
+
+_IPV6_HOST_BITS = 64
+"""One household or phone owns a whole /64 and could use a new address in it for each connection."""
+
+
+class TokenBucket:
+    """Lets `rate_per_s` through for long and `burst` at once. It starts full. Seconds are of any monotonic clock."""
+
+    __slots__ = ("_at", "_burst", "_level", "_rate")
+
+    def __init__(self, rate_per_s: float, burst: float) -> None:
+        self._rate = rate_per_s
+        self._burst = burst
+        self._level = burst
+        self._at = 0.0
+
+    def take(self, amount: float, now: float) -> bool:
+        """Whether `amount` may pass now; a refusal takes nothing. More than `burst` never passes."""
+        elapsed = now - self._at
+        level = self._level
+        if elapsed > 0.0:  # a clock that stands still or steps back refills nothing
+            level += elapsed * self._rate
+            if level > self._burst:
+                level = self._burst
+            self._at = now
+        if amount > level:
+            self._level = level
+            return False
+        self._level = level - amount
+        return True
+
+
+class ConnectionLimits:
+    """What one connection may send: so many messages, and so many bytes."""
+
+    __slots__ = ("_bytes", "_messages")
+
+    def __init__(self, messages_per_s: float, messages_burst: float, bytes_per_s: float, bytes_burst: float) -> None:
+        self._messages = TokenBucket(messages_per_s, messages_burst)
+        self._bytes = TokenBucket(bytes_per_s, bytes_burst)
+
+    def take(self, size_bytes: int, now: float) -> bool:
+        """Whether one message of `size_bytes` may pass now."""
+        return self._messages.take(1.0, now) and self._bytes.take(size_bytes, now)
+
+
+class AddressCaps:
+    """Live connections per key, at most `cap` each; None is no cap. Keys are addresses (`address_key`) or subjects."""
+
+    __slots__ = ("_cap", "_live")
+
+    def __init__(self, cap: int | None) -> None:
+        self._cap = cap
+        self._live: dict[str, int] = {}
+
+    def has_room(self, key: str) -> bool:
+        """Whether one more may enter."""
+        return self._cap is None or self._live.get(key, 0) < self._cap
+
+    def enter(self, key: str) -> bool:
+        """Count one more, or refuse and count nothing. Every True is owed one `leave`, a False none."""
+        if not self.has_room(key):
+            return False
+        self._live[key] = self._live.get(key, 0) + 1
+        return True
+
+    def leave(self, key: str) -> None:
+        """Count one less; a key at zero is forgotten. Raises KeyError for a key that nobody has entered under: a caller
+        that counts wrongly must not go unseen."""
+        if self._live[key] == 1:
+            del self._live[key]
+        else:
+            self._live[key] -= 1
+
+    def live(self, key: str) -> int:
+        return self._live.get(key, 0)
+
+    def __len__(self) -> int:
+        """Keys with at least one connection."""
+        return len(self._live)
+
+
+def address_key(address: str) -> str:
+    """What connections of one party have in common: an IPv4 address, or the /64 network of an IPv6 one.
+
+    Raises ValueError when `address` is no IP address.
+    """
+    parsed = ip_address(address)
+    if not isinstance(parsed, IPv6Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    network = IPv6Address(int(parsed) >> _IPV6_HOST_BITS << _IPV6_HOST_BITS)
+    return f"{network}/{_IPV6_HOST_BITS}"

@@ -1,0 +1,245 @@
+"""What only the Redis bus can do wrong: strangers on the channel, a server that hangs, cancelled callers, lost links."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from uuid import UUID, uuid4
+
+import pytest
+
+from collab_server.bus import BusUnavailable, Envelope, EnvelopeKind
+from collab_server.bus_redis import RedisBus
+from collab_server.envelopes import encode
+from collab_server.redis_link import LinkTimes
+from tests.services.redis import RedisServer
+
+PATIENCE_S = 10.0
+HASTY = LinkTimes(call_s=0.3, heartbeat_s=0.1, longest_backoff_s=0.1)
+MakeBus = Callable[..., Awaitable[RedisBus]]
+
+
+@pytest.fixture
+async def make_bus(redis_server: RedisServer) -> AsyncIterator[MakeBus]:
+    """Makes started buses on the test's own server and closes them."""
+    made: list[RedisBus] = []
+
+    async def make(task_id: str, key: bytes | None = None) -> RedisBus:
+        bus = RedisBus(redis_server.url, task_id, "test:", hmac_key=key, times=HASTY)
+        made.append(bus)
+        await bus.start()
+        await until_reachable(bus)
+        return bus
+
+    yield make
+    for bus in made:
+        await bus.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - conditions of other processes have no event
+            await asyncio.sleep(0.002)
+
+
+async def until_reachable(bus: RedisBus) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            with suppress(BusUnavailable):
+                return await bus.ping()
+            await asyncio.sleep(0.01)
+
+
+def update(origin: str, document: UUID, body: bytes) -> Envelope:
+    return Envelope(EnvelopeKind.UPDATE, document, origin, body)
+
+
+def channel(document: UUID) -> str:
+    return f"test:room:{document}"
+
+
+async def test_garbage_on_a_channel_is_counted_and_dropped(make_bus: MakeBus, redis_server: RedisServer) -> None:
+    bus, heard, document = await make_bus("one"), list[Envelope](), uuid4()
+    await bus.subscribe(document, heard.append)
+    for garbage in (b"", b"\x01", b"\xff" * 100, b"not an envelope", encode(update("two", document, b"x"), b"key")):
+        redis_server.command("PUBLISH", channel(document), garbage)
+    redis_server.command("PUBLISH", channel(document), encode(update("two", document, b"good")))
+    await until(lambda: [envelope.body for envelope in heard] == [b"good"])
+    assert bus.malformed == 5
+
+
+async def test_an_envelope_of_another_room_is_counted_and_dropped(make_bus: MakeBus, redis_server: RedisServer) -> None:
+    bus, heard, document, other = await make_bus("one"), list[Envelope](), uuid4(), uuid4()
+    await bus.subscribe(document, heard.append)
+    await bus.subscribe(other, heard.append)
+    redis_server.command("PUBLISH", channel(document), encode(update("two", other, b"moved")))
+    redis_server.command("PUBLISH", channel(document), encode(Envelope(EnvelopeKind.CONTROL, None, "two", b"moved")))
+    await until(lambda: bus.malformed == 2)
+    assert heard == []
+
+
+async def test_with_a_key_only_envelopes_signed_with_it_are_heard(make_bus: MakeBus) -> None:
+    bus, heard, document = await make_bus("one", b"secret"), list[Envelope](), uuid4()
+    await bus.subscribe(document, heard.append)
+    for task_id, key in (("two", None), ("three", b"other"), ("four", b"secret")):
+        (await make_bus(task_id, key)).publish(update(task_id, document, task_id.encode()))
+    await until(lambda: bus.malformed == 2 and len(heard) == 1)
+    assert heard[0].origin == "four"
+
+
+async def test_a_bus_starts_while_redis_is_away(make_bus: MakeBus, redis_server: RedisServer) -> None:
+    redis_server.stop()
+    bus, heard, document = RedisBus(redis_server.url, "one", "test:", times=HASTY), list[Envelope](), uuid4()
+    told: list[None] = []
+    bus.on_reconnect = lambda: told.append(None)
+    await bus.start()
+    await bus.subscribe(document, heard.append)
+    bus.publish(update("one", document, b"early"))
+    with pytest.raises(BusUnavailable):
+        await bus.ping()
+    redis_server.start()
+    await until(lambda: bool(told))
+    (await make_bus("two")).publish(update("two", document, b"x"))
+    await until(lambda: [envelope.body for envelope in heard] == [b"x"])
+    await bus.close()
+
+
+async def test_a_lost_subscription_is_renewed_before_the_rooms_are_told(
+    make_bus: MakeBus, redis_server: RedisServer
+) -> None:
+    one, two, heard, document = await make_bus("one"), await make_bus("two"), list[Envelope](), uuid4()
+    await two.subscribe(document, heard.append)
+    await two.subscribe(None, heard.append)
+    # Published from inside the announcement: whatever is sent once the rooms know must be heard.
+    two.on_reconnect = lambda: one.publish(update("one", document, b"after"))
+    redis_server.command("CLIENT", "KILL", "TYPE", "pubsub")
+    await until(lambda: [envelope.body for envelope in heard] == [b"after"])
+
+
+async def test_a_broken_publishing_connection_loses_nothing_and_keeps_the_order(
+    make_bus: MakeBus, redis_server: RedisServer
+) -> None:
+    one, two, heard, document = await make_bus("one"), await make_bus("two"), list[int](), uuid4()
+    await two.subscribe(document, lambda envelope: heard.append(int(envelope.body)))
+    for number in range(2_000):
+        one.publish(update("one", document, b"%d" % number))
+        if number % 200 == 100:
+            redis_server.command("CLIENT", "KILL", "TYPE", "normal")
+            await asyncio.sleep(0)
+    await until(lambda: bool(heard) and heard[-1] == 1_999)
+    assert list(dict.fromkeys(heard)) == list(range(2_000))  # a batch of unknown outcome is sent twice
+    assert one.dropped == 0
+
+
+async def test_a_hanging_redis_never_holds_the_loop_and_is_given_up(
+    make_bus: MakeBus, redis_server: RedisServer
+) -> None:
+    one, two, heard, document = await make_bus("one"), await make_bus("two"), list[Envelope](), uuid4()
+    await two.subscribe(document, heard.append)
+    told: list[None] = []
+    two.on_reconnect = lambda: told.append(None)
+    redis_server.pause()
+    loop = asyncio.get_running_loop()
+    worst, began = 0.0, loop.time()
+    while loop.time() - began < 6 * HASTY.call_s:
+        turn = loop.time()
+        one.publish(update("one", document, bytes(100_000)))
+        await asyncio.sleep(0.001)
+        worst = max(worst, loop.time() - turn)
+    with pytest.raises(BusUnavailable):
+        await two.ping()
+    assert worst < 0.1
+    redis_server.resume()
+    await until(lambda: bool(told))
+    await until_reachable(one)
+    one.publish(update("one", document, b"after"))
+    await until(lambda: bool(heard) and heard[-1].body == b"after")
+
+
+async def test_a_subscription_confirmed_too_late_is_announced(make_bus: MakeBus, redis_server: RedisServer) -> None:
+    patient = LinkTimes(call_s=0.2, heartbeat_s=30.0)
+    bus, heard, document = RedisBus(redis_server.url, "one", "test:", times=patient), list[Envelope](), uuid4()
+    told: list[None] = []
+    bus.on_reconnect = lambda: told.append(None)
+    await bus.start()
+    await until_reachable(bus)
+    redis_server.pause()
+    async with asyncio.timeout(PATIENCE_S):
+        await bus.subscribe(document, heard.append)
+    assert told == []
+    redis_server.resume()
+    await until(lambda: told == [None])
+    (await make_bus("two")).publish(update("two", document, b"x"))
+    await until(lambda: len(heard) == 1)
+    await bus.close()
+
+
+async def test_an_idle_connection_is_kept(make_bus: MakeBus) -> None:
+    bus, told = await make_bus("one"), list[None]()
+    bus.on_reconnect = lambda: told.append(None)
+    await asyncio.sleep(8 * HASTY.heartbeat_s)
+    await bus.subscribe(uuid4(), lambda envelope: None)
+    await asyncio.sleep(8 * HASTY.heartbeat_s)
+    await bus.ping()
+    assert told == []
+
+
+async def test_a_publish_that_redis_refuses_is_counted_and_costs_no_other(
+    make_bus: MakeBus, redis_server: RedisServer
+) -> None:
+    one, two, heard, document = await make_bus("one"), await make_bus("two"), list[Envelope](), uuid4()
+    await two.subscribe(document, heard.append)
+    redis_server.command("ACL", "SETUSER", "default", "-publish")
+    one.publish(update("one", document, b"refused"))
+    await one.ping()
+    assert one.dropped == 1
+    redis_server.command("ACL", "SETUSER", "default", "+publish")
+    one.publish(update("one", document, b"x"))
+    await until(lambda: [envelope.body for envelope in heard] == [b"x"])
+
+
+async def test_cancelled_callers_never_mix_up_answers(make_bus: MakeBus) -> None:
+    """CVE-2023-28858: a cancelled call left its answer for the next caller."""
+    one, two = await make_bus("one"), await make_bus("two")
+    chance, heard = random.Random(20230320), dict[UUID, list[bytes]]()
+
+    async def visit(document: UUID) -> None:
+        receive = heard.setdefault(document, []).append
+        await two.subscribe(document, lambda envelope: receive(envelope.body))
+        await two.ping()
+        await one.ping()
+
+    async def cancel_soon(task: asyncio.Task[None]) -> None:
+        for _ in range(chance.randrange(6)):
+            await asyncio.sleep(0)
+        if chance.random() < 0.5:
+            await asyncio.sleep(chance.random() / 1_000)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    documents = [uuid4() for _ in range(200)]
+    for document in documents:
+        await cancel_soon(asyncio.create_task(visit(document)))
+        one.publish(update("one", document, document.bytes))
+    last = uuid4()
+    await visit(last)
+    for document in [*documents, last]:
+        one.publish(update("one", document, document.bytes))
+    await until(lambda: heard[last] == [last.bytes])
+    await one.ping()
+    for document in documents:
+        # A visit cancelled before its first step has not subscribed; all others hear their own document, nothing else.
+        assert set(heard.get(document, [])) <= {document.bytes}
+        assert heard.get(document) is None or heard[document][-1:] == [document.bytes]
+    assert (one.dropped, two.malformed) == (0, 0)
+
+
+async def test_closing_while_redis_hangs_ends_in_time(make_bus: MakeBus, redis_server: RedisServer) -> None:
+    bus = await make_bus("one")
+    await bus.subscribe(uuid4(), lambda envelope: None)
+    redis_server.pause()
+    bus.publish(update("one", uuid4(), b"x"))
+    async with asyncio.timeout(PATIENCE_S):
+        await bus.close()
+    assert [task for task in asyncio.all_tasks() if task.get_name().startswith("bus-")] == []

@@ -1,0 +1,161 @@
+"""What the page makes of a server that refuses, goes away and comes back."""
+
+import asyncio
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.async_api import Page, WebSocketRoute, expect
+
+from tests.web.conftest import OpenPage, address, both_show, text_of, until
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+ANY_DOCUMENT = re.compile("/ws/")
+
+
+def denial(reason: str) -> bytes:
+    """The y-websocket permission-denied message (y-protocols auth.js)."""
+    return bytes([2, 0, len(reason)]) + reason.encode()
+
+
+class Gate:
+    """Stands between a page and the server: open, it lets everything through; shut, it does what `shut` says."""
+
+    def __init__(self, shut: Callable[[WebSocketRoute], object]) -> None:
+        self.is_open = True
+        self.attempts: list[str] = []
+        self._shut = shut
+        self._last: WebSocketRoute | None = None
+
+    async def guard(self, page: Page) -> Page:
+        await page.route_web_socket(ANY_DOCUMENT, self._answer)
+        return page
+
+    async def close(self, code: int, reason: str = "") -> None:
+        self.is_open = False
+        assert self._last is not None
+        await self._last.close(code=code, reason=reason)
+
+    async def _answer(self, socket: WebSocketRoute) -> None:
+        self.attempts.append(socket.url)
+        self._last = socket
+        if self.is_open:
+            socket.connect_to_server()
+        else:
+            answer = self._shut(socket)
+            if asyncio.iscoroutine(answer):
+                await answer
+
+
+async def guarded_page(open_page: OpenPage, gate: Gate, document: str) -> Page:
+    page = await gate.guard(await open_page(goes_there=False))
+    await page.goto("/" + address(document, "Ada"))
+    return page
+
+
+async def open_document(page: Page) -> None:
+    await page.get_by_role("button", name="Open document").click()
+
+
+@pytest.mark.parametrize(
+    ("code", "title"),
+    [
+        (4403, "You may not open this document"),
+        (4404, "There is no such document"),
+        (4409, "The server closed this connection"),
+    ],
+)
+async def test_a_refused_page_says_why_and_stops(open_page: OpenPage, document: str, code: int, title: str) -> None:
+    async def refuse(socket: WebSocketRoute) -> None:
+        socket.send(denial("ask the owner first"))
+        await socket.close(code=code, reason="refused")
+
+    gate = Gate(refuse)
+    gate.is_open = False
+    page = await guarded_page(open_page, gate, document)
+    await page.clock.install()
+    await open_document(page)
+    await expect(page.get_by_role("status")).to_have_text("Refused")
+    await expect(page.get_by_role("alert").filter(has_text=title)).to_contain_text("Ask the owner first.")
+    await page.clock.run_for(60_000)  # ms; a page that retries does so every 2.5 s
+    assert len(gate.attempts) == 1
+    await page.get_by_role("button", name=re.compile("another document|sign-in")).click()
+    await expect(page.get_by_role("button", name="Open document")).to_be_focused()
+
+
+async def test_a_denial_without_a_close_stops_the_page_too(open_page: OpenPage, document: str) -> None:
+    gate = Gate(lambda socket: socket.send(denial("not today")))
+    gate.is_open = False
+    page = await guarded_page(open_page, gate, document)
+    await open_document(page)
+    await expect(page.get_by_role("status")).to_have_text("Refused")
+    await expect(page.get_by_role("alert").filter(has_text="Not today.")).to_be_visible()
+
+
+async def test_a_refusal_midway_keeps_the_text_readable(open_page: OpenPage, document: str) -> None:
+    gate = Gate(lambda socket: socket.close(code=4403))
+    page = await guarded_page(open_page, gate, document)
+    await open_document(page)
+    await text_of(page).press_sequentially("mine to read")
+    await gate.close(4403, "your access was removed")
+    await expect(page.get_by_role("alert").filter(has_text="Your access was removed.")).to_be_visible()
+    await expect(text_of(page)).to_have_text("mine to read")
+    await expect(text_of(page)).to_have_attribute("aria-readonly", "true")
+
+
+async def test_edits_made_offline_arrive_when_the_server_is_back(
+    open_page: OpenPage, join: OpenPage, document: str
+) -> None:
+    grace = await join("Grace")
+    gate = Gate(lambda socket: socket.close(code=1013))
+    ada = await guarded_page(open_page, gate, document)
+    await open_document(ada)
+    await expect(ada.get_by_role("status")).to_have_text("Live")
+    await gate.close(1012)
+    await expect(ada.get_by_role("status")).to_have_text("Offline, retrying")
+    await expect(ada.get_by_text("Your edits stay in this tab")).to_be_visible()
+    await text_of(ada).press_sequentially("written offline")
+    gate.is_open = True
+    await expect(ada.get_by_role("status")).to_have_text("Live")
+    await expect(ada.get_by_text("Your edits stay in this tab")).to_be_hidden()
+    await both_show([ada, grace], lambda text: text == "written offline")
+
+
+async def test_an_expired_token_is_replaced_without_a_word(open_page: OpenPage, document: str) -> None:
+    gate = Gate(lambda socket: socket.close(code=4401))
+    page = await guarded_page(open_page, gate, document)
+    signed_in: list[str] = []
+    page.on("request", lambda request: signed_in.append(request.url) if "sign-in" in request.url else None)
+    await open_document(page)
+    await expect(page.get_by_role("status")).to_have_text("Live")
+    await gate.close(4401, "token expired")
+    gate.is_open = True
+    await until(lambda: _reached(lambda: len(signed_in) == 2 and len(gate.attempts) == 2))
+    await expect(page.get_by_role("status")).to_have_text("Live")
+    assert all("token=" in url for url in gate.attempts)
+
+
+async def test_a_token_that_is_refused_twice_asks_to_sign_in_again(open_page: OpenPage, document: str) -> None:
+    gate = Gate(lambda socket: socket.close(code=4401, reason="unknown key"))
+    gate.is_open = False
+    page = await guarded_page(open_page, gate, document)
+    await open_document(page)
+    await expect(page.get_by_role("alert").filter(has_text="Unknown key.")).to_be_visible()
+    await expect(page.get_by_role("button", name="Sign in again")).to_be_visible()
+    assert len(gate.attempts) == 2
+
+
+async def test_a_token_near_its_end_is_renewed_for_the_next_connection(open_page: OpenPage, document: str) -> None:
+    gate = Gate(lambda socket: socket.close(code=1013))
+    page = await guarded_page(open_page, gate, document)
+    await page.clock.install()
+    await open_document(page)
+    await expect(page.get_by_role("status")).to_have_text("Live")
+    async with page.expect_response(re.compile("/dev/sign-in")) as renewed:
+        await page.clock.fast_forward(55 * 60_000)  # ms; tokens are good for an hour
+    assert (await renewed.value).ok
+
+
+async def _reached(condition: Callable[[], bool]) -> bool:
+    return condition()
