@@ -76,7 +76,7 @@ def usable_keys(body: bytes) -> dict[str, RSAPublicKey]:
 
 
 def _usable_key(entry: object) -> RSAPublicKey | None:
-    if not isinstance(entry, Mapping) or not is_key_id(entry.get("kid")) or entry.get("kty") != "RSA" or "d" in entry:
+    if not isinstance(entry, Mapping) or not is_key_id(entry.get("kid")) or entry.get("kty") != "RSA":
         return None
     if entry.get("use", "sig") != "sig" or entry.get("alg", "RS256") != "RS256":
         return None
@@ -84,6 +84,7 @@ def _usable_key(entry: object) -> RSAPublicKey | None:
         key = RSAAlgorithm.from_jwk(dict(entry))
     except (jwt.PyJWTError, ValueError, TypeError):
         return None
+    # A private key in the set (it has a "d") is known to everyone: what it signed proves nothing.
     if not isinstance(key, RSAPublicKey) or not _SMALLEST_KEY <= key.key_size <= _BIGGEST_KEY:
         return None
     return key

@@ -2,8 +2,8 @@
 
 The CRDT is fast Rust code that trusts its input: hostile bytes overflow its stack, reserve gigabytes, or make it panic
 half-way, and each of these costs the process. So nothing passes that a real client does not write: bounded numbers,
-counts, lengths and depths, valid text, known content, all bytes consumed. And nothing passes that refers to what neither
-the room nor the update itself holds: it would be set aside invisibly and be missing from every checkpoint.
+counts, lengths and depths, valid text, known content, all bytes consumed. And nothing that refers to what neither the
+room nor the update itself holds: it would be set aside invisibly and be missing from every checkpoint.
 
 Pure: no I/O, no state but the room's clocks. What only the document can tell stays with the caller (a parent that is no
 type, levels of nesting added by many updates), who must treat a failing CRDT as lost. Called by `rooms.replica`.
@@ -232,8 +232,10 @@ def _survey_reference(update: bytes, at: int, client: int, clock: int, survey: _
 
 def _survey_deletes(update: bytes, at: int, survey: _Survey) -> tuple[dict[int, int], int]:
     """Check the delete set; return how far structs and deletes reach, and the position after it."""
-    reach = dict(survey.ends)
+    reach = survey.ends.copy()
     clients, at = read_varuint(update, at)
+    if clients == 0:
+        return reach, at
     if clients > len(update) - at:
         raise UpdateRefused("count")
     seen = set()

@@ -4,8 +4,8 @@ A reader takes the update and a position and returns how many clocks the content
 at bytes in place, never allocates by a declared count, never recurses deeper than `MAX_DEPTH`, and raises
 `UpdateRefused`, `MalformedMessage` or, past the end, `IndexError`. Pure. Called by `firewall` and `update_graph`.
 
-Where Yjs and the CRDT behind this server (yrs) read the same bytes differently, an attack could hide from the check: such
-bytes are refused although Yjs knows them. They are XML hooks and JSON content (no longer written since Yjs 13), of which
+Where Yjs and the CRDT behind this server (yrs) read the same bytes differently, an attack could hide from the check:
+such bytes are refused although Yjs knows them. They are XML hooks and JSON content (not written since Yjs 13), of which
 yrs reads one string too few and one too many, and info bytes with a fifth content bit, which yrs ignores.
 
 Source of the format: yjs Item.js, Content*.js, GC.js, Skip.js; lib0 decoding.js (`readAny`).
@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import orjson
 
-from collab_server.wire.lib0 import read_bytes, read_string, read_varuint
+from collab_server.wire.lib0 import MAX_VARUINT_BYTES, read_bytes, read_string, read_varuint
 
 # Levels of arrays and objects in one value. The Rust decoder overflows its stack at about 26,000 (serde_json stops at
 # 128); people's values have a handful.
@@ -174,7 +174,7 @@ def _check_any_children(update: bytes, at: int, levels: int, *, is_object: bool)
 
 def _skip_integer(update: bytes, at: int) -> int:
     """lib0 `readVarInt`: the first byte has a sign bit and 6 bits, so 8 bytes hold 2^55 and any safe integer."""
-    for end in range(at, at + 8):
+    for end in range(at, at + MAX_VARUINT_BYTES):
         if update[end] < 0x80:
             return end + 1
     raise UpdateRefused("varint")

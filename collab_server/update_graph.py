@@ -18,7 +18,7 @@ from collab_server.wire.lib0 import read_bytes, read_varuint
 Wait = tuple[int, int, int, int]  # the struct at (client, clock) needs the one at (client, clock)
 
 
-# What a struct is placed by: client and clock of another, then 1 if that is its parent, 0 if a neighbour. `None`: nothing.
+# What a struct is placed by: client and clock of another, and 1 if that is its parent, 0 if a neighbour. `None`: none.
 Place = tuple[int, int, int] | None
 
 

@@ -83,15 +83,18 @@ class Placement:
 def place(asked: Path) -> Placement:
     """Make and choose the folder. Raises EmbeddedPostgresError when there is none the server's user can own."""
     asked = Path(os.path.abspath(asked))  # noqa: PTH100 - resolve() would follow links that may change
-    asked.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        asked.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as failure:
+        raise EmbeddedPostgresError(
+            f"{asked} cannot be made ({failure.strerror}): set COLLAB_DATA_DIR to a folder of your own"
+        ) from failure
     run_as = _user_for(asked)
-    moved = _has_cluster(_public_twins(asked), run_as) if not _is_cluster(asked) else None
-    if moved is None and (run_as.uid is None or _closed_parent(asked, run_as) is None):
-        _own(asked, run_as)
-        return Placement(asked, run_as, None)
-    closed = _closed_parent(asked, run_as)
-    reason = f"{closed} is closed to the user {_name(run_as)}" if closed else "it was moved there by an earlier start"
-    return Placement(moved or _public_twin(asked, run_as), run_as, reason)
+    moved = None if run_as.uid is None else _moved(asked, run_as)
+    if moved is not None:
+        return moved
+    _own(asked, run_as)
+    return Placement(asked, run_as, None)
 
 
 def wheel_binaries() -> Path:
@@ -138,6 +141,22 @@ def _name(run_as: RunAs) -> str:
         return str(run_as.owner)
 
 
+def _moved(asked: Path, run_as: RunAs) -> Placement | None:
+    """Where an earlier start put the cluster, or this one must; None: it may live where it was asked to."""
+    closed = _closed_parent(asked, run_as)
+    if _is_cluster(asked):
+        if closed is not None:
+            raise EmbeddedPostgresError(
+                f"the user {_name(run_as)} cannot reach {asked}/{CLUSTER}: let others pass through {closed} (chmod o+x)"
+            )
+        return None
+    twin = next((twin for twin in _public_twins(asked) if _is_private(twin, run_as.owner) and _is_cluster(twin)), None)
+    if twin is None and closed is None:
+        return None
+    reason = f"{closed} is closed to the user {_name(run_as)}" if closed else "an earlier start found its way closed"
+    return Placement(twin or _public_twin(asked, run_as), run_as, reason)
+
+
 def _closed_parent(folder: Path, run_as: RunAs) -> Path | None:
     """The outermost folder on the way, `folder` itself not counted, that the server's user cannot enter."""
     if run_as.reaches(folder.parent):
@@ -165,12 +184,6 @@ def _public_twins(asked: Path) -> list[Path]:
     """The same names for the same folder at every start."""
     digest = hashlib.sha256(bytes(asked)).hexdigest()[:16]
     return [public / f"collab-server-postgres-{digest}" for public in PUBLIC_FOLDERS]
-
-
-def _has_cluster(twins: list[Path], run_as: RunAs) -> Path | None:
-    if run_as.uid is None:
-        return None
-    return next((twin for twin in twins if _is_private(twin, run_as.owner) and _is_cluster(twin)), None)
 
 
 def _public_twin(asked: Path, run_as: RunAs) -> Path:

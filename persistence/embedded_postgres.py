@@ -13,6 +13,7 @@ import contextlib
 import fcntl
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -178,7 +179,7 @@ class EmbeddedPostgres:
     def _make_cluster(self, fsync: bool) -> None:
         """Set up aside and rename: a start killed half way leaves nothing that looks like a cluster."""
         aside = self.folder / f"{CLUSTER}.new"
-        self._run("/bin/rm", "-rf", aside)
+        shutil.rmtree(aside, ignore_errors=True)
         self._write_password()
         initdb: list[str | Path] = [
             *(self._usable_binaries / "initdb", "-D", aside, "-U", SUPERUSER, "-E", "UTF8"),
@@ -186,7 +187,7 @@ class EmbeddedPostgres:
             *([] if fsync else ["--no-sync"]),
         ]
         if failure := self._run(*initdb, "--locale=C.UTF-8"):
-            self._run("/bin/rm", "-rf", aside)
+            shutil.rmtree(aside, ignore_errors=True)
             if "locale" not in failure or self._run(*initdb, "--locale=C"):  # not every system knows C.UTF-8
                 raise EmbeddedPostgresFailed(f"initdb failed in {self.folder}: {failure}")
         aside.rename(self._cluster)

@@ -34,6 +34,7 @@ class MemoryJournal:
         self._unfolded: defaultdict[UUID, dict[int, JournalRow]] = defaultdict(dict)
         self._folded: defaultdict[UUID, dict[int, int]] = defaultdict(dict)
         self._closed = False
+        self.available = True  # False is an outage: calls fail until it is True again
         self.quarantined: list[Quarantined] = []
 
     async def append(self, entries: Sequence[JournalEntry]) -> None:
@@ -75,3 +76,5 @@ class MemoryJournal:
     def _refuse_when_closed(self) -> None:
         if self._closed:
             raise JournalUnavailable("the journal is closed")
+        if not self.available:
+            raise JournalUnavailable("the journal is away")

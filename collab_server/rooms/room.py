@@ -246,7 +246,7 @@ class Room:
 
     def _show(self, owner: Member | str, states: list[tuple[int, int, bytes | None]], now: float) -> None:
         outcome = self._awareness.apply(owner, states, now=now)
-        for _client_id, reason in outcome.refused:
+        for reason in outcome.refused:
             self.metrics.awareness_refused[reason.value].inc()
         if outcome.accepted:
             self._send_presence_of(_entries(outcome.accepted), publish=not isinstance(owner, str))

@@ -13,8 +13,6 @@ from urllib.parse import urlencode
 import pytest
 from playwright.async_api import Browser, ConsoleMessage, Locator, Page, ViewportSize, async_playwright, expect
 
-from tests.web.interim_server import interim_server
-
 PROJECT = Path(__file__).parents[2]
 DESKTOP = ViewportSize(width=1280, height=800)
 PHONE = ViewportSize(width=390, height=844)
@@ -56,12 +54,6 @@ def built_page() -> Path:
 
 
 @pytest.fixture(scope="session")
-async def dev_server(built_page: Path) -> AsyncIterator[DevServer]:
-    async with interim_server(built_page) as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
 async def browser() -> AsyncIterator[Browser]:
     executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert executable is not None, "these tests need chromium (Debian: apt install chromium)"
@@ -84,7 +76,9 @@ def complaints() -> list[str]:
 
 
 @pytest.fixture
-async def open_page(browser: Browser, dev_server: DevServer, complaints: list[str]) -> AsyncIterator[OpenPage]:
+async def open_page(
+    browser: Browser, built_page: Path, dev_server: DevServer, complaints: list[str]
+) -> AsyncIterator[OpenPage]:
     """Opens pages, each in a browser profile of its own: `await open_page("?document=x", viewport=PHONE)`."""
     contexts = []
 

@@ -47,7 +47,7 @@ const LOOK = EditorView.theme({
 // CodeMirror counts a line break as one character whatever its bytes, Yjs counts characters: text with "\r\n" in it
 // would put the two out of step. So only "\n" breaks a line, and pasted text is brought to that form.
 const ONE_LINE_BREAK: Extension = [
-
+  EditorState.lineSeparator.of("\n"),
   EditorView.clipboardInputFilter.of((text) => text.replaceAll(/\r\n?/g, "\n")),
 ];
 

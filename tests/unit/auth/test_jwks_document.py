@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jwt.algorithms import RSAAlgorithm
 
 from auth.jwks_document import JwksUnavailable, fetch_keys, usable_keys
 from tests.services.issuer import Issuer, b64url, rsa_key
@@ -73,6 +74,11 @@ def test_a_key_we_cannot_use_is_skipped_and_the_others_are_kept(changed: dict[st
     assert set(usable_keys(key_set(GOOD | changed, SECOND.jwk))) == {SECOND.kid}
     with pytest.raises(JwksUnavailable, match="no usable key"):
         usable_keys(key_set(GOOD | changed))
+
+
+def test_a_private_key_that_was_published_is_skipped() -> None:
+    published = json.loads(RSAAlgorithm.to_jwk(FIRST.private_key)) | {"kid": FIRST.kid}
+    assert set(usable_keys(key_set(published, SECOND.jwk))) == {SECOND.kid}
 
 
 def test_a_key_too_small_to_be_safe_is_skipped() -> None:

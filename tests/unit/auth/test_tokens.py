@@ -334,7 +334,8 @@ async def test_a_token_over_eight_kilobytes_is_refused_and_one_at_the_bound_is_n
 async def test_a_token_with_anything_added_is_refused(changed: str) -> None:
     token = HONEST.token(access_claims(NOW))
     for altered in (token + changed, changed + token, token.replace(".", "." + changed, 1)):
-        await refusal_of(altered)
+        reason = await refusal_of(altered)
+        assert reason == "token malformed" or changed.isascii()
 
 
 async def test_closing_the_authenticator_closes_its_keys() -> None:

@@ -10,7 +10,7 @@ from persistence.journal import JournalEntry
 
 
 class Author:
-    """One Yjs client with a text of its own to edit. `updates` and `reaches` grow by one with each edit."""
+    """One Yjs client with a text to edit. `updates` and `reaches` grow by one with each edit."""
 
     def __init__(self, client_id: int, *, root: str = "content") -> None:
         self.document: Doc[Text] = Doc(client_id=client_id)
@@ -18,25 +18,23 @@ class Author:
         self.client_id = client_id
         self.updates: list[bytes] = []
         self.reaches: list[bytes] = []
-        # Kept: the observation ends with the subscription.
-        self._subscription = self.document.observe(lambda event: self._note(event.update))
-        self._heard = False
 
     def write(self, text: str) -> "Author":
-        self.text += text
-        return self
+        return self.edit(lambda content: content.insert(len(content), text))
 
     def edit(self, change: Callable[[Text], None]) -> "Author":
         """Any change of the text; one row however many steps it has."""
+        subscription = self.document.observe(lambda event: self.updates.append(event.update))
         with self.document.transaction():
             change(self.text)
+        self.document.unobserve(subscription)
+        if len(self.updates) > len(self.reaches):  # else nothing changed
+            self.reaches.append(self.document.get_state())
         return self
 
     def hear(self, other: "Author") -> "Author":
         """Take over everything the other has, as a sync does; makes no row."""
-        self._heard = True
         self.document.apply_update(other.document.get_update())
-        self._heard = False
         return self
 
     def rows(self, first_id: int = 1) -> list[Row]:
@@ -46,11 +44,6 @@ class Author:
     def entries(self, document_id: UUID, start: int = 0) -> list[JournalEntry]:
         pairs = list(zip(self.updates, self.reaches, strict=True))[start:]
         return [JournalEntry(document_id, update, "alice", (self.client_id,), reach) for update, reach in pairs]
-
-    def _note(self, update: bytes) -> None:
-        if not self._heard:
-            self.updates.append(update)
-            self.reaches.append(self.document.get_state())
 
 
 def text_of(*updates: bytes | None, root: str = "content") -> str:

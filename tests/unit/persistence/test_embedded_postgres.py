@@ -9,7 +9,6 @@ import importlib.util
 import os
 import pwd
 import shutil
-import signal
 import socket
 import stat
 import subprocess
@@ -28,25 +27,25 @@ from tests.services.postgres import open_folder, second_major
 
 AS_ROOT = os.geteuid() == 0
 ROOT = Path(__file__).parents[3]
-ORDINARY = 12345  # a user id that nothing on the machine belongs to
-# Runs a server in a process of its own, says its id, and waits to be killed.
+ORDINARY = pwd.getpwnam("daemon").pw_uid  # any user but root and nobody
+# Runs a server in a process of its own, says its id, and stops at once or when its input ends.
 HOLDER = """
 import asyncio, os, sys
 from pathlib import Path
 from persistence.embedded_postgres import EmbeddedPostgres
 
 async def main():
-    if sys.argv[3] != "ourselves":  # after the imports: the interpreter itself may be closed to that user
+    await asyncio.to_thread(int)  # imports what threads need: the interpreter itself may be closed to that user
+    if sys.argv[3] != "ourselves":
         os.setgroups([])
         os.setgid(int(sys.argv[3]))
         os.setuid(int(sys.argv[3]))
     server = EmbeddedPostgres()
     await server.start(Path(sys.argv[1]))
     print(server.pid, server.url, flush=True)
-    if sys.argv[2] == "stop":
-        await server.stop()
-        return
-    await asyncio.Event().wait()
+    if sys.argv[2] == "wait":
+        await asyncio.to_thread(sys.stdin.read)
+    await server.stop()
 
 asyncio.run(main())
 """
@@ -82,6 +81,7 @@ def holder(folder: Path, then: str, user: int | None = None) -> "subprocess.Pope
     return subprocess.Popen(
         [sys.executable, "-c", HOLDER, folder, then, "ourselves" if user is None else str(user)],
         cwd=ROOT,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -159,8 +159,7 @@ async def test_a_server_left_behind_by_a_killed_process_is_stopped_and_its_rows_
     orphan, url = await said(process)
     await execute(url, "create table notes (text text); insert into notes values ('kept')")
     process.kill()
-    process.wait()
-    process.stdout.close()  # type: ignore[union-attr]
+    process.communicate()
     assert alive(orphan)
     server = EmbeddedPostgres()
     again = await server.start(folder)
@@ -179,10 +178,9 @@ async def test_a_folder_in_use_by_a_live_process_is_left_alone(folder: Path) -> 
             await EmbeddedPostgres().start(folder)
         assert await query(url, "select 1") == 1
     finally:
-        os.kill(running, signal.SIGINT)
-        process.kill()
-        process.wait()
-        process.stdout.close()  # type: ignore[union-attr]
+        await asyncio.to_thread(process.communicate)
+    assert process.returncode == 0
+    assert not alive(running)
 
 
 async def test_a_stale_process_id_that_now_belongs_to_a_stranger_is_not_signalled(folder: Path) -> None:
@@ -335,13 +333,23 @@ if AS_ROOT:
             await server.stop()
             shutil.rmtree(moved)
 
+    async def test_a_cluster_that_can_no_longer_be_reached_is_not_replaced_by_an_empty_one(folder: Path) -> None:
+        way = folder.parent / "home"
+        way.mkdir()
+        server = EmbeddedPostgres()
+        await server.start(way / ".data", fsync=False)
+        await server.stop()
+        way.chmod(0o700)
+        with pytest.raises(EmbeddedPostgresError, match=f"let others pass through {way}"):
+            await server.start(way / ".data", fsync=False)
+
     async def test_a_public_folder_prepared_by_a_stranger_is_not_used(folder: Path, tmp_path: Path) -> None:
         closed = folder.parent / "home"
         closed.mkdir(mode=0o700)
         asked = closed / ".data"
         first, second = embedded_placement._public_twins(asked)
         first.mkdir(mode=0o700)
-        os.chown(first, 12345, 12345)
+        os.chown(first, ORDINARY, ORDINARY)
         server = EmbeddedPostgres()
         try:
             await server.start(asked, fsync=False)

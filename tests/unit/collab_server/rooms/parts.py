@@ -1,0 +1,161 @@
+"""A registry on memory adapters and members whose socket is a list: everything real but the network."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from auth.identity import Identity
+from auth.permissions import Role
+from collab_server.bus_memory import MemoryBus, MemoryNetwork
+from collab_server.errors import Refused
+from collab_server.limits import TokenBucket
+from collab_server.rooms.member import Member
+from collab_server.rooms.outbox import Outbox
+from collab_server.rooms.registry import Registry, RoomRules
+from collab_server.rooms.replica import Replica
+from collab_server.rooms.room import Room
+from collab_server.telemetry import Metrics
+from collab_server.wire import yjs
+from collab_server.wire.awareness import AwarenessLimits
+from collab_server.wire.messages import Message
+from persistence.blobs_memory import MemoryBlobs
+from persistence.catalog import Document
+from persistence.catalog_memory import MemoryCatalog
+from persistence.checkpointer import Checkpointer
+from persistence.checkpoints_memory import MemoryCheckpointTable
+from persistence.documents import Documents
+from persistence.journal_memory import MemoryJournal
+from persistence.recorder import Recorder
+from persistence.sandbox import Sandbox
+
+LIMITS = AwarenessLimits()
+RULES = RoomRules(checkpoint_after_updates=500, checkpoint_after_bytes=1_000_000, checkpoint_after_s=60, grace_s=30)
+
+
+class RecordingTransport(asyncio.Transport):
+    """Keeps the frames written to it; `unsent_bytes` is what it pretends the peer has not read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames: list[bytes] = []
+        self.unsent_bytes = 0
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.frames.append(bytes(data))
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent_bytes
+
+
+@dataclass
+class Person:
+    """A member and what it has been sent."""
+
+    member: Member
+    transport: RecordingTransport
+    refusals: list[Refused] = field(default_factory=list)
+
+    @property
+    def messages(self) -> list[Message]:
+        return [yjs.decode(_payload(frame), LIMITS) for frame in self.transport.frames]
+
+    def send(self, message: Message, now: float = 0.0) -> None:
+        self.member.receive(yjs.encode(message), now)
+
+
+def _payload(frame: bytes) -> bytes:
+    """Without the frame's head (RFC 6455 §5.2)."""
+    return frame[{126: 4, 127: 10}.get(frame[1], 2) :]
+
+
+@dataclass
+class House:
+    """Storage and one task's registry over it."""
+
+    registry: Registry
+    journal: MemoryJournal
+    recorder: Recorder
+    blobs: MemoryBlobs
+    catalog: MemoryCatalog
+    metrics: Metrics
+    bus: MemoryBus
+
+    async def room(self, name: str = "demo") -> Room:
+        return await self.registry.open(await self.catalog.find_or_create(name))
+
+    def join(self, room: Room, role: Role = Role.EDITOR, subject: str | None = None) -> Person:
+        subject = subject or f"person-{uuid4().hex[:6]}"
+        transport = RecordingTransport()
+        refusals: list[Refused] = []
+        member = Member(
+            room,
+            Identity(subject, subject.title()),
+            role,
+            dialect=yjs,
+            outbox=Outbox(transport, 1_000_000, lambda: None),
+            close=refusals.append,
+            address="127.0.0.1",
+            syncs=TokenBucket(1, 10),
+            now=0.0,
+        )
+        room.join(member)
+        return Person(member, transport, refusals)
+
+
+@asynccontextmanager
+async def house(
+    rules: RoomRules = RULES, network: MemoryNetwork | None = None, storage: House | None = None
+) -> AsyncIterator[House]:
+    """A running registry; `storage` of another one is shared, as between two tasks."""
+    catalog = storage.catalog if storage else MemoryCatalog()
+    journal = storage.journal if storage else MemoryJournal(catalog)
+    blobs = storage.blobs if storage else MemoryBlobs()
+    table = MemoryCheckpointTable(journal)
+    metrics = Metrics()
+    bus = MemoryBus(f"task-{uuid4().hex[:6]}", network)
+    await bus.start()
+    recorder = Recorder(journal, 1_000_000)
+    recorder.start()
+    sandbox = Sandbox(max_workers=1)
+
+    def build(document: Document, replica: Replica, registry: Registry) -> Room:
+        return Room(
+            document,
+            replica,
+            owner=registry,
+            recorder=recorder,
+            bus=bus,
+            metrics=metrics,
+            awareness_limits=LIMITS,
+            max_awareness_ids=4,
+        )
+
+    registry = Registry(
+        documents=Documents(table, blobs),
+        checkpointer=Checkpointer(catalog, table, blobs, sandbox),
+        journal=journal,
+        recorder=recorder,
+        bus=bus,
+        rules=rules,
+        metrics=metrics,
+        build=build,
+    )
+    registry.start()
+    try:
+        yield House(registry, journal, recorder, blobs, catalog, metrics, bus)
+    finally:
+        await recorder.stop()
+        await registry.close(0.0)
+        await sandbox.close()
+        await bus.close()
+
+
+async def until(fact: object, deadline_s: float = 10.0) -> None:
+    """Wait until the callable `fact` holds."""
+    async with asyncio.timeout(deadline_s):
+        while not fact():  # type: ignore[operator]  # noqa: ASYNC110 - what is waited for has no event
+            await asyncio.sleep(0.005)

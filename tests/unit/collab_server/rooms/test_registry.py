@@ -1,0 +1,134 @@
+"""Rooms come and go: loaded once, checkpointed when due, dropped when empty, never opened empty by mistake."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+
+import pytest
+
+from collab_server.bus_memory import MemoryNetwork
+from collab_server.errors import Close, Refused
+from collab_server.wire.messages import Update
+from tests.unit.collab_server.rooms.parts import RULES, house, until
+from tests.unit.collab_server.rooms.test_replica import typed
+from tests.unit.collab_server.rooms.test_room import updates
+
+
+async def test_a_hundred_who_come_at_once_share_one_load() -> None:
+    async with house() as at:
+        document = await at.catalog.find_or_create("demo")
+        rooms = await asyncio.gather(*(at.registry.open(document) for _ in range(100)))
+        assert len(set(map(id, rooms))) == 1
+        assert at.metrics.registry.get_sample_value("collab_room_load_seconds_count") == 1
+
+
+async def test_one_who_gives_up_does_not_take_the_load_from_the_others() -> None:
+    async with house() as at:
+        document = await at.catalog.find_or_create("demo")
+        impatient = asyncio.create_task(at.registry.open(document))
+        patient = asyncio.create_task(at.registry.open(document))
+        await asyncio.sleep(0)
+        impatient.cancel()
+        assert (await patient).document == document
+
+
+async def test_a_document_whose_storage_fails_is_refused_and_opens_later() -> None:
+    async with house() as at:
+        document = await at.catalog.find_or_create("demo")
+        at.journal.available = False
+        with pytest.raises(Refused) as refused:
+            await at.registry.open(document)
+        assert refused.value.reason is Close.ROOM_UNAVAILABLE
+        at.journal.available = True
+        assert (await at.registry.open(document)).document == document
+
+
+async def test_a_room_is_checkpointed_after_so_many_updates() -> None:
+    async with house(dataclasses.replace(RULES, checkpoint_after_updates=3)) as at:
+        room = await at.room()
+        ada = at.join(room)
+        for update in typed("a", "b", "c"):
+            ada.send(Update(update))
+        await until(lambda: room.last_checkpoint is not None, 30)
+        assert room.last_checkpoint is not None
+        assert room.last_checkpoint.generation == 1
+        assert await at.journal.unfolded(room.document.id) == []
+        assert room.dirty_updates == 0
+
+
+async def test_a_failed_checkpoint_leaves_the_room_dirty() -> None:
+    async with house() as at:
+        room = await at.room()
+        at.join(room).send(Update(typed("a")[0]))
+        await at.blobs.close()
+        assert not await at.registry.checkpoint(room)
+        assert room.dirty_updates == 1
+
+
+async def test_an_empty_room_is_dropped_after_the_grace_time_and_comes_back_whole() -> None:
+    async with house(dataclasses.replace(RULES, grace_s=0)) as at:
+        room = await at.room()
+        ada = at.join(room)
+        ada.send(Update(typed("kept")[0]))
+        room.leave(ada.member)
+        at.registry.release(room)
+        await until(lambda: not at.registry.rooms, 30)
+        again = await at.room()
+        assert again is not room
+        assert again.clocks == {7: 4}
+
+
+async def test_a_room_somebody_came_back_to_stays() -> None:
+    async with house(dataclasses.replace(RULES, grace_s=0.2)) as at:
+        room = await at.room()
+        ada = at.join(room)
+        room.leave(ada.member)
+        at.registry.release(room)
+        assert await at.room() is room
+        at.join(room)
+        await asyncio.sleep(1.2)  # several rounds of housekeeping: the fact is that nothing happens
+        assert at.registry.rooms["demo"] is room
+
+
+async def test_a_broken_room_is_replaced_by_one_from_storage() -> None:
+    async with house() as at:
+        room = await at.room()
+        ada = at.join(room)
+        ada.send(Update(typed("kept")[0]))
+        await at.recorder.flush()
+        room._break()
+        assert ada.refusals[0].reason is Close.ROOM_RELOADED
+        again = await at.room()
+        assert again is not room
+        assert again.clocks == {7: 4}
+
+
+async def test_two_tasks_share_edits_and_a_late_task_catches_up() -> None:
+    network = MemoryNetwork()
+    async with house(network=network) as one, house(network=network, storage=one) as two:
+        here = await one.room()
+        ada = one.join(here)
+        first, second = typed("a", "b")
+        ada.send(Update(first))
+        there = await two.room()  # what was not yet committed is asked of the other task
+        bob = two.join(there)
+        await until(lambda: there.clocks == {7: 1})
+        ada.send(Update(second))
+        await until(lambda: updates(bob)[-1:] == [second])
+        await one.recorder.flush()
+        await two.recorder.flush()
+        rows = await one.journal.unfolded(here.document.id)
+        assert sorted(row.update for row in rows) == sorted([first, second]), "only the receiving task journals"
+
+
+async def test_tasks_that_missed_each_other_heal_when_the_bus_is_back() -> None:
+    network = MemoryNetwork()
+    async with house(network=network) as one, house(network=network, storage=one) as two:
+        here, there = await one.room(), await two.room()
+        ada, bob = one.join(here), two.join(there)
+        network.cut(one.bus.task_id)
+        ada.send(Update(typed("ada", client_id=1)[0]))
+        bob.send(Update(typed("bob", client_id=2)[0]))
+        network.mend(one.bus.task_id)
+        await until(lambda: here.clocks == there.clocks == {1: 3, 2: 3})

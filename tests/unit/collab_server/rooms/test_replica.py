@@ -1,0 +1,106 @@
+"""The room's copy: grows by updates, knows news from old, and is lost for good after a failure."""
+
+from __future__ import annotations
+
+import pytest
+from pycrdt import Doc, Text
+
+from collab_server.firewall import UpdateGap, UpdateRefused
+from collab_server.rooms.replica import Replica, ReplicaBroken
+
+
+def typed(*strokes: str, client_id: int = 7) -> list[bytes]:
+    """One update a stroke, by one client."""
+    doc: Doc[Text] = Doc(client_id=client_id)
+    text = doc.get("content", type=Text)
+    updates = []
+    for stroke in strokes:
+        before = doc.get_state()
+        text += stroke
+        updates.append(doc.get_update(before))
+    return updates
+
+
+def text_of(replica: Replica) -> str:
+    doc: Doc[Text] = Doc()
+    doc.apply_update(replica.diff(b"\x00"))
+    return str(doc.get("content", type=Text))
+
+
+def test_an_update_is_applied_and_moves_the_clocks() -> None:
+    replica = Replica()
+    summary = replica.apply(typed("hello")[0])
+    assert summary is not None
+    assert replica.clocks == {7: 5}
+    assert text_of(replica) == "hello"
+
+
+def test_what_is_known_already_brings_nothing() -> None:
+    replica = Replica()
+    (update,) = typed("hello")
+    replica.apply(update)
+    assert replica.apply(update) is None
+    assert replica.apply(b"\x00\x00") is None
+
+
+def test_deletes_alone_are_news_once() -> None:
+    doc: Doc[Text] = Doc(client_id=7)
+    text = doc.get("content", type=Text)
+    text += "hello"
+    replica = Replica()
+    replica.apply(doc.get_update())
+    before = doc.get_state()
+    del text[0:2]
+    deletes = doc.get_update(before)
+    assert replica.apply(deletes) is not None
+    assert replica.apply(deletes) is None
+    assert text_of(replica) == "llo"
+
+
+def test_an_update_with_a_gap_changes_nothing() -> None:
+    first, second = typed("a", "b")
+    replica = Replica()
+    with pytest.raises(UpdateGap):
+        replica.apply(second)
+    replica.apply(first)
+    replica.apply(second)
+    assert text_of(replica) == "ab"
+
+
+def test_the_state_is_encoded_once_for_many_joiners_and_again_after_an_edit() -> None:
+    first, second = typed("a", "b")
+    replica = Replica()
+    replica.apply(first)
+    assert replica.diff(b"\x00") is replica.diff(b"\x00")
+    replica.apply(second)
+    assert text_of(replica) == "ab"
+
+
+def test_a_hostile_state_vector_is_refused_before_the_crdt_sees_it() -> None:
+    with pytest.raises(UpdateRefused):
+        Replica().diff(bytes.fromhex("8080808002"))
+
+
+def test_a_copy_is_rebuilt_from_a_checkpoint_and_later_updates() -> None:
+    first, second, third = typed("a", "b", "c")
+    whole = Replica.load(None, [first, second])
+    again = Replica.load(whole.diff(b"\x00"), [second, third])
+    assert text_of(again) == "abc"
+    assert again.clocks == {7: 3}
+
+
+def test_loading_rows_in_any_order_gives_the_same_document() -> None:
+    updates = typed("a", "b", "c", "d")
+    assert text_of(Replica.load(None, reversed(updates))) == "abcd"
+
+
+def test_a_failure_of_the_crdt_makes_every_later_use_fail() -> None:
+    replica = Replica()
+    # Structurally valid, refers to a parent that is no type: the CRDT refuses it half-way (InvalidParent) or panics.
+    with pytest.raises(ReplicaBroken):
+        Replica.load(bytes.fromhex("0100010000"), [bytes.fromhex("ff")])
+    replica.forget()
+    with pytest.raises(ReplicaBroken):
+        replica.apply(typed("a")[0])
+    with pytest.raises(ReplicaBroken):
+        replica.diff(b"\x00")

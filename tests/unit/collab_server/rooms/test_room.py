@@ -1,0 +1,202 @@
+"""What members of one room do to each other, through the member's one choke point."""
+
+from __future__ import annotations
+
+import orjson
+import pytest
+
+from auth.permissions import Role
+from collab_server.errors import Close, Refused
+from collab_server.wire.awareness import AwarenessEntry
+from collab_server.wire.messages import (
+    Awareness,
+    PermissionDenied,
+    QueryAwareness,
+    SyncStep1,
+    SyncStep2,
+    Update,
+)
+from tests.unit.collab_server.rooms.parts import Person, house, until
+from tests.unit.collab_server.rooms.test_replica import typed
+
+
+def cursor(client_id: int, clock: int = 1, **state: object) -> Awareness:
+    return Awareness((AwarenessEntry(client_id, clock, orjson.dumps(state)),))
+
+
+def updates(person: Person) -> list[bytes]:
+    return [message.update for message in person.messages if isinstance(message, Update)]
+
+
+async def test_the_received_bytes_reach_every_other_member_and_the_journal() -> None:
+    async with house() as at:
+        room = await at.room()
+        ada, bob, eve = at.join(room), at.join(room), at.join(room)
+        (update,) = typed("hello")
+        ada.send(Update(update))
+        assert updates(bob) == updates(eve) == [update]
+        assert updates(ada) == []
+        await at.recorder.flush()
+        rows = await at.journal.unfolded(room.document.id)
+        assert [row.update for row in rows] == [update]
+
+
+async def test_a_writer_is_asked_for_what_the_room_lacks_and_a_reader_is_not() -> None:
+    async with house() as at:
+        room = await at.room()
+        assert at.join(room).messages == [SyncStep1(b"\x00")]
+        assert at.join(room, Role.VIEWER).messages == []
+
+
+async def test_a_sync_request_is_answered_with_what_the_client_lacks() -> None:
+    async with house() as at:
+        room = await at.room()
+        ada, bob = at.join(room), at.join(room, Role.VIEWER)
+        ada.send(Update(typed("hello")[0]))
+        bob.send(SyncStep1(b"\x00"))
+        answer = next(message for message in bob.messages if isinstance(message, SyncStep2))
+        assert b"hello" in answer.update
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.COMMENTER])
+async def test_a_reader_changes_nothing_and_is_told_once(role: Role) -> None:
+    async with house() as at:
+        room = await at.room()
+        ada, bob = at.join(room), at.join(room, role)
+        (update,) = typed("x")
+        for message in (SyncStep2(update), Update(update), Update(update)):
+            bob.send(message)
+        assert room.clocks == {}
+        assert updates(ada) == []
+        assert [type(message) for message in bob.messages].count(PermissionDenied) == 1
+
+
+async def test_resent_updates_are_neither_relayed_nor_journaled_again() -> None:
+    async with house() as at:
+        room = await at.room()
+        ada, bob = at.join(room), at.join(room)
+        (update,) = typed("hello")
+        ada.send(Update(update))
+        ada.send(SyncStep2(update))
+        assert updates(bob) == [update]
+        assert room.updates == 1
+
+
+async def test_a_gap_asks_that_client_for_a_sync_once_and_the_answer_fills_it() -> None:
+    async with house() as at:
+        room = await at.room()
+        ada, bob = at.join(room), at.join(room)
+        first, second, third = typed("a", "b", "c")
+        ada.send(SyncStep2(b"\x00\x00"))
+        ada.transport.frames.clear()
+        ada.send(Update(second))
+        ada.send(Update(third))
+        assert [type(message) for message in ada.messages] == [SyncStep1]
+        assert room.clocks == {}
+        for update in (first, second, third):
+            ada.send(SyncStep2(update))
+        assert room.clocks == {7: 3}
+        assert updates(bob) == [first, second, third]
+
+
+async def test_an_answer_that_itself_has_a_gap_costs_the_client_its_connection() -> None:
+    async with house() as at:
+        room = await at.room()
+        ada = at.join(room)
+        with pytest.raises(Refused) as refused:
+            ada.send(SyncStep2(typed("a", "b")[1]))
+        assert refused.value.reason is Close.UPDATE_REFUSED
+
+
+async def test_a_refused_update_costs_its_sender_alone_and_leaves_a_note() -> None:
+    async with house() as at:
+        room = await at.room()
+        ada, bob = at.join(room, subject="ada"), at.join(room)
+        with pytest.raises(Refused) as refused:
+            ada.send(Update(bytes.fromhex("80808040")))
+        assert refused.value.reason is Close.UPDATE_REFUSED
+        bob.send(Update(typed("hello")[0]))
+        assert room.clocks == {7: 5}
+        await until(lambda: at.journal.quarantined)
+        assert [(note.actor_id, note.size_bytes) for note in at.journal.quarantined] == [("ada", 4)]
+
+
+async def test_presence_carries_the_verified_identity_and_comes_back_to_its_sender() -> None:
+    async with house() as at:
+        room = await at.room()
+        ada, bob = at.join(room, subject="ada"), at.join(room)
+        ada.send(cursor(5, user={"name": "The Queen", "color": "#ff0000"}, cursor=3))
+        for person in (ada, bob):
+            shown = [message for message in person.messages if isinstance(message, Awareness)][-1]
+            state = orjson.loads(shown.entries[0].state)
+            assert state == {
+                "user": {"id": "ada", "name": "Ada", "role": "editor", "color": "#ff0000"},
+                "cursor": 3,
+            }
+
+
+async def test_a_newcomer_sees_who_is_here_and_a_query_is_answered() -> None:
+    async with house() as at:
+        room = await at.room()
+        at.join(room).send(cursor(5))
+        bob = at.join(room)
+        assert [entry.client_id for entry in bob.messages[-1].entries] == [5]  # type: ignore[union-attr]
+        bob.transport.frames.clear()
+        bob.send(QueryAwareness())
+        assert [entry.client_id for entry in bob.messages[-1].entries] == [5]  # type: ignore[union-attr]
+
+
+async def test_cursors_of_someone_who_leaves_are_removed_everywhere_with_the_same_clock() -> None:
+    async with house() as at:
+        room = await at.room()
+        ada, bob = at.join(room), at.join(room)
+        ada.send(cursor(5, clock=9))
+        room.leave(ada.member)
+        assert bob.messages[-1] == Awareness((AwarenessEntry(5, 9, b"null"),))
+        assert room.awareness_ids == 0
+
+
+async def test_a_member_cannot_move_the_cursor_of_another() -> None:
+    async with house() as at:
+        room = await at.room()
+        ada, eve, bob = at.join(room), at.join(room), at.join(room)
+        ada.send(cursor(5, cursor=1))
+        eve.send(cursor(6))
+        bob.transport.frames.clear()
+        eve.send(cursor(5, clock=100, cursor=2))
+        assert bob.messages == []
+
+
+async def test_a_state_that_is_no_object_costs_its_sender_the_connection() -> None:
+    async with house() as at:
+        room = await at.room()
+        ada = at.join(room)
+        for state in (b'"text"', b"NaN", b"[", b"1"):
+            with pytest.raises(Refused) as refused:
+                ada.send(Awareness((AwarenessEntry(5, 1, state),)))
+            assert refused.value.reason is Close.MALFORMED
+
+
+async def test_edits_are_refused_with_try_again_when_the_journal_is_full() -> None:
+    async with house() as at:
+        room = await at.room()
+        ada = at.join(room)
+        at.journal.available = False
+        *fitting, over = typed(*("x" * 50_000 for _ in range(19)))
+        for stroke in fitting:
+            ada.send(Update(stroke))
+        with pytest.raises(Refused) as refused:
+            ada.send(Update(over))
+        assert refused.value.reason is Close.JOURNAL_FULL
+        assert Close.JOURNAL_FULL.retry
+
+
+async def test_too_many_sync_requests_cost_the_connection() -> None:
+    async with house() as at:
+        room = await at.room()
+        bob = at.join(room, Role.VIEWER)
+        for _ in range(10):
+            bob.send(SyncStep1(b"\x00"))
+        with pytest.raises(Refused) as refused:
+            bob.send(SyncStep1(b"\x00"))
+        assert refused.value.reason is Close.TOO_FREQUENT
