@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from auth.identity import TokenRefused
 
 Claims = Mapping[str, object]
+ACCESS_USE = "access"  # `token_use` of the tokens that may be presented here
 
 _LONGEST_SUBJECT = 128  # characters; Cognito's `sub` has 36
 _LONGEST_NAME = 128  # characters, Cognito's own bound for a user name
@@ -49,7 +50,7 @@ def check_claims(claims: Claims, rules: TokenRules, *, now: float) -> None:
     """
     if claims.get("iss") != rules.issuer:
         raise TokenRefused("issuer refused")
-    if claims.get("token_use") != "access":
+    if claims.get("token_use") != ACCESS_USE:
         raise TokenRefused("not an access token")
     client_id = claims.get("client_id")
     if not isinstance(client_id, str) or client_id not in rules.client_ids:

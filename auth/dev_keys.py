@@ -14,7 +14,7 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from auth.claims import Claims, TokenRules, expires_at, groups_of, name_of, subject_of
+from auth.claims import ACCESS_USE, Claims, TokenRules, expires_at, groups_of, name_of, subject_of
 from auth.identity import Identity, TokenRefused
 from auth.permissions import Role
 from auth.tokens import LONGEST_TOKEN, verified_claims
@@ -63,7 +63,7 @@ class DevKeys:
         claims = {
             "iss": DEV_ISSUER,
             "client_id": DEV_CLIENT_ID,
-            "token_use": "access",
+            "token_use": ACCESS_USE,
             "sub": subject,
             "name": name,
             "grants": {document: str(role) for document, role in grants.items()},

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, unquote
 
 from auth.identity import Identity, TokenRefused
 from auth.permissions import Action, Permissions, Role, effective_role, permits
@@ -52,16 +52,16 @@ def read_opening(target: str, headers: Mapping[str, str]) -> Opening:
     A token is taken from the `Authorization` header, else from `Sec-WebSocket-Protocol: yjs, bearer.<token>` (browsers
     can set that), else from `?token=` (all that a stock y-websocket client can set).
     """
-    parts = urlsplit(target)
-    name = unquote(parts.path.removeprefix(ENDPOINT))
-    if not parts.path.startswith(ENDPOINT) or not DOCUMENT_NAME.fullmatch(name):
+    path, _, query = target.partition("?")
+    name = unquote(path.removeprefix(ENDPOINT))
+    if not path.startswith(ENDPOINT) or not DOCUMENT_NAME.fullmatch(name):
         raise Refused(Close.NOT_FOUND, f"connect to {ENDPOINT}{{document}}: letters, digits and . _ : - (at most 128)")
     offered = [part.strip() for part in headers.get("Sec-WebSocket-Protocol", "").split(",")]
     return Opening(
         document=name,
         origin=headers.get("Origin"),
         offers_subprotocol=SUBPROTOCOL in offered,
-        token=_bearer(headers) or _offered_token(offered) or parse_qs(parts.query).get("token", [None])[0],
+        token=_bearer(headers) or _offered_token(offered) or parse_qs(query).get("token", [None])[0],
     )
 
 

@@ -35,6 +35,9 @@ log = structlog.get_logger(__name__)
 
 LINGER_S = 5.0  # for the peer to answer our close frame, then the socket is dropped
 MAX_FRAGMENTS = 1_024  # of one message: a 32 MiB document in 32 KiB pieces; empty fragments cost memory but no bytes
+FRAGMENT_COST_BYTES = 1_024  # what each further piece of a message costs its sender's allowance: 5 µs, as 1 KiB does
+SLICE_BYTES = 16 * 1024  # the most that is parsed before anyone looks at limits: 2,700 empty frames, 17 ms
+END_OF_HEAD = b"\r\n\r\n"  # RFC 9112 §2.1: what comes after it is no part of an opening request
 # What the WebSocket layer closes with by itself, counted as what it means here.
 _LIBRARY_CLOSES = {1002: Close.PROTOCOL, 1007: Close.PROTOCOL, 1009: Close.TOO_BIG}
 # The library logs a line or two a connection; ours say more, and only when something is wrong.
@@ -59,11 +62,11 @@ class Connection(asyncio.Protocol):
         "_deadline",
         "_fragments",
         "_frames_seen",
-        "_handshake_bytes",
         "_heard",
         "_limits",
         "_protocol",
         "_quiet_visits",
+        "_request",
         "_server",
         "_silent_visits",
         "_slot",
@@ -81,10 +84,8 @@ class Connection(asyncio.Protocol):
         )
         self._admitting: asyncio.Task[None] | None = None
         self._fragments: list[bytes] = []
-        self._handshake_bytes = 0
-        self._limits = ConnectionLimits(
-            limits.messages_per_s, limits.messages_burst, limits.bytes_per_s, limits.bytes_burst
-        )
+        self._request = b""
+        self._limits = self._full_limits()
         self._deadline: float | None = server.loop.time() + limits.handshake_timeout_s
         self._heard = False
         self._silent_visits = 0
@@ -112,15 +113,23 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes came: act on every whole message among them."""
         self._heard = True
-        if self.phase is not Phase.SEATED and not self._may_send(len(data)):
+        if self.phase is Phase.OPENING:
+            self._collect_request(data)
+        elif self.phase is Phase.ADMITTING:
+            self.refuse_upgrade(Refused(Close.TOO_EARLY))
+        elif len(data) <= SLICE_BYTES:
+            self._feed(data)
+        else:
+            for start in range(0, len(data), SLICE_BYTES):
+                self._feed(data[start : start + SLICE_BYTES])
+
+    def _feed(self, data: bytes) -> None:
+        if self.transport.is_closing():  # dropped because of an earlier slice
             return
         protocol = self._protocol
         protocol.receive_data(data)
         for event in protocol.events_received():
-            if isinstance(event, Frame):
-                self._frame_received(event)
-            else:
-                self._request_received(cast(Request, event))
+            self._frame_received(cast(Frame, event))
         if protocol.writes:
             self._flush()
         if protocol.state is not State.OPEN and self.phase is Phase.SEATED:
@@ -154,19 +163,30 @@ class Connection(asyncio.Protocol):
 
     # Opening
 
-    def _may_send(self, size: int) -> bool:
+    def _collect_request(self, data: bytes) -> None:
         """Before a seat is taken a peer sends one request of bounded size, and nothing more."""
-        if self.phase is Phase.ADMITTING:
-            self.refuse_upgrade(Refused(Close.TOO_EARLY))
-            return False
-        if self.phase is Phase.OPENING:
-            self._handshake_bytes += size
-            if self._handshake_bytes > self._server.settings.max_handshake_bytes:
-                self._server.refused(Refused(Close.TOO_BIG))
-                self._end()
-                self.transport.abort()
-                return False
-        return True
+        self._request += data
+        head, end, early = self._request.partition(END_OF_HEAD)
+        if len(head) > self._server.settings.max_handshake_bytes:
+            self.refuse_upgrade(Refused(Close.TOO_BIG))
+        elif end:
+            self._request = b""
+            self._protocol.receive_data(head + end)
+            if requests := self._protocol.events_received():
+                self._request_received(cast(Request, requests[0]))
+            else:
+                self._answer_no_request()
+            if early and self.phase is Phase.ADMITTING:
+                self.refuse_upgrade(Refused(Close.TOO_EARLY))
+
+    def _answer_no_request(self) -> None:
+        """What came is no HTTP request. The library has ended its side without an answer: this one goes past it."""
+        self._protocol.data_to_send()
+        refusal = Refused(Close.PROTOCOL)
+        self._server.refused(refusal)
+        self.transport.write(self._protocol.reject(refusal.reason.status, refusal.detail + "\n").serialize())
+        self.transport.write_eof()
+        self._end()
 
     def _request_received(self, request: Request) -> None:
         response = self._protocol.accept(request)
@@ -218,14 +238,20 @@ class Connection(asyncio.Protocol):
 
     def _frame_received(self, frame: Frame) -> None:
         if self.phase is not Phase.SEATED:
-            if self.phase in (Phase.OPENING, Phase.ADMITTING):
-                self.refuse_upgrade(Refused(Close.TOO_EARLY))
+            self._late_frame_received(frame)
         elif frame.opcode is Opcode.BINARY and frame.fin:
             self._message_received(bytes(frame.data))
         elif frame.opcode is Opcode.BINARY or frame.opcode is Opcode.CONT:
             self._fragment_received(frame)
         elif frame.opcode is Opcode.TEXT:
             self.close(Refused(Close.TEXT))
+        elif not self._limits.take(len(frame.data), self._server.loop.time()):  # each ping is answered by the library
+            self.close(Refused(Close.TOO_FREQUENT))
+
+    def _late_frame_received(self, frame: Frame) -> None:
+        """What was under way when we closed is not acted on; someone who sends on regardless is cut off."""
+        if not self._limits.take(len(frame.data), self._server.loop.time()):
+            self.transport.abort()
 
     def _fragment_received(self, frame: Frame) -> None:
         if len(self._fragments) >= MAX_FRAGMENTS:
@@ -233,14 +259,14 @@ class Connection(asyncio.Protocol):
             return
         self._fragments.append(bytes(frame.data))
         if frame.fin:
-            payload, self._fragments = b"".join(self._fragments), []
-            self._message_received(payload)
+            fragments, self._fragments = self._fragments, []
+            self._message_received(b"".join(fragments), (len(fragments) - 1) * FRAGMENT_COST_BYTES)
 
-    def _message_received(self, payload: bytes) -> None:
+    def _message_received(self, payload: bytes, extra_cost_bytes: int = 0) -> None:
         member = cast(Member, self.member)
         now = self._server.loop.time()
         try:
-            if not self._limits.take(len(payload), now):
+            if not self._limits.take(len(payload) + extra_cost_bytes, now):
                 raise Refused(Close.TOO_FREQUENT)
             member.receive(payload, now)
         except Refused as refusal:
@@ -266,7 +292,9 @@ class Connection(asyncio.Protocol):
 
     def _send_close(self, refusal: Refused) -> None:
         # RFC 6455 §5.5: a close frame holds 125 bytes, two of them the code.
-        self._protocol.send_close(refusal.reason.code, refusal.detail.encode()[:123].decode(errors="ignore"))
+        if self._protocol.state is State.OPEN:  # not when its own close frame came right behind what is refused
+            self._protocol.send_close(refusal.reason.code, refusal.detail.encode()[:123].decode(errors="ignore"))
+        self._limits = self._full_limits()  # for what is still under way
         self._end()
         self._flush()
 
@@ -285,6 +313,12 @@ class Connection(asyncio.Protocol):
         if member is not None:
             self._server.left(member)
 
+    def _full_limits(self) -> ConnectionLimits:
+        settings = self._server.settings
+        return ConnectionLimits(
+            settings.messages_per_s, settings.messages_burst, settings.bytes_per_s, settings.bytes_burst
+        )
+
     def _flush(self) -> None:
         for chunk in self._protocol.data_to_send():
             if chunk:
@@ -299,9 +333,16 @@ class Connection(asyncio.Protocol):
         if self.member is not None:
             self._visit_seated(self.member)
         elif self._deadline is not None and now >= self._deadline:
-            if self.phase is not Phase.ENDING:
-                self._server.refused(Refused(Close.TOO_SLOW_TO_OPEN))
-            self.transport.abort()
+            self._time_is_up()
+
+    def _time_is_up(self) -> None:
+        match self.phase:
+            case Phase.OPENING:
+                self.refuse_upgrade(Refused(Close.TOO_SLOW_TO_OPEN))
+            case Phase.ADMITTING:  # not the peer's doing
+                self.refuse_upgrade(Refused(Close.ROOM_UNAVAILABLE))
+            case _:
+                self.transport.abort()
 
     def _visit_seated(self, member: Member) -> None:
         settings = self._server.settings

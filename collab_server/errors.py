@@ -31,7 +31,14 @@ class Close(Enum):
 
     PROTOCOL = 1002, "websocket_protocol", "not valid WebSocket", False, True
     TEXT = 1003, "text_frame", "this protocol is binary: text frames are not understood", False, True
-    TOO_BIG = 1009, "message_too_big", "the message is larger than this server accepts", False, True
+    TOO_BIG = (
+        1009,
+        "message_too_big",
+        "the message is larger than this server accepts",
+        False,
+        True,
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,  # before the upgrade only the opening request can be too big
+    )
     RESTARTING = 1012, "restarting", "the server is restarting: reconnect", True, False, HTTPStatus.SERVICE_UNAVAILABLE
     MALFORMED = 4400, "malformed", "the message is not valid in this protocol", False, True
     UNAUTHORIZED = (

@@ -60,7 +60,10 @@ class Member:
     def connect(self) -> None:
         """Raises websocket.WebSocketException (a refusal before the upgrade among them) or OSError."""
         self._socket = websocket.create_connection(
-            self._url, timeout=CONNECT_TIMEOUT_S, enable_multithread=True, skip_utf8_validation=True
+            self._url,
+            timeout=CONNECT_TIMEOUT_S,
+            enable_multithread=True,  # the reading and the typing greenlet both send
+            suppress_origin=True,  # only browsers have one, and the server compares it
         )
         self._socket.settimeout(READ_TIMEOUT_S)
 

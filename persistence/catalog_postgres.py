@@ -8,7 +8,7 @@ from uuid import UUID
 import asyncpg
 
 from persistence.catalog import CatalogUnavailable, Document
-from persistence.database import SQL_FOLDER, load_queries, unavailable_as
+from persistence.database import SQL_FOLDER, borrowed, load_queries
 
 QUERIES = load_queries(SQL_FOLDER / "catalog.sql")
 
@@ -20,21 +20,22 @@ class PostgresCatalog:
         self._pool = pool
 
     async def find(self, name: str) -> Document | None:
-        with unavailable_as(CatalogUnavailable):
-            return _document(await self._pool.fetchrow(QUERIES["find"], name))
+        async with borrowed(self._pool, CatalogUnavailable) as connection:
+            return _document(await connection.fetchrow(QUERIES["find"], name))
 
     async def find_or_create(self, name: str) -> Document:
         """Look first, since nearly every document exists; a race that the insert loses is won by looking again."""
         while True:
             if found := await self.find(name):
                 return found
-            with unavailable_as(CatalogUnavailable):
-                if made := _document(await self._pool.fetchrow(QUERIES["create"], name)):
-                    return made
+            async with borrowed(self._pool, CatalogUnavailable) as connection:
+                made = _document(await connection.fetchrow(QUERIES["create"], name))
+            if made:
+                return made
 
     async def record_content(self, document_id: UUID, words: int, characters: int, content_key: str) -> None:
-        with unavailable_as(CatalogUnavailable):
-            await self._pool.execute(QUERIES["record_content"], document_id, words, characters, content_key)
+        async with borrowed(self._pool, CatalogUnavailable) as connection:
+            await connection.execute(QUERIES["record_content"], document_id, words, characters, content_key)
 
 
 def _document(row: asyncpg.Record | None) -> Document | None:

@@ -5,8 +5,8 @@ by every PostgreSQL adapter (its sentences, and the mapping of driver errors to 
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import MappingProxyType
 
@@ -19,6 +19,8 @@ SQL_FOLDER = Path(__file__).parent / "sql"
 PREPARED_STATEMENTS = 100
 # Idle connections are closed after this long, so that a failover's dead sockets do not stay in the pool (seconds).
 IDLE_CONNECTION_S = 120.0
+# A pool that is used up for this long counts as unavailable; asyncpg itself would wait for ever (seconds).
+BORROW_TIMEOUT_S = 5.0
 NAME_LINE = re.compile(r"^-- name: (?P<name>[a-z][a-z0-9_]*)$")
 
 
@@ -65,6 +67,14 @@ async def _reset_if_needed(connection: asyncpg.Connection) -> None:
     """Spare the reset's round trip: no adapter keeps session state, only an abandoned transaction needs one."""
     if connection.is_in_transaction():
         await connection.reset()
+
+
+@asynccontextmanager
+async def borrowed(pool: asyncpg.Pool, error: type[StorageUnavailable]) -> AsyncIterator[asyncpg.Connection]:
+    """A connection of the pool for a moment. Raises `error` when none comes free in time, and as `unavailable_as`."""
+    with unavailable_as(error):
+        async with pool.acquire(timeout=BORROW_TIMEOUT_S) as connection:
+            yield connection
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from uuid import UUID
 
 import structlog
 
@@ -73,6 +74,7 @@ class Registry:
         self._dirty: dict[Room, float] = {}  # room → when its checkpoint is due
         self._empty: dict[Room, float] = {}  # room → when it may be dropped
         self._checkpointing: set[Room] = set()
+        self._unsettled: dict[UUID, int] = {}  # document of a broken room → the newest ticket that room was given
         self._tasks = Tasks()
         self._housekeeper: asyncio.Task[None] | None = None
 
@@ -123,6 +125,8 @@ class Registry:
         return room
 
     async def _build_from_storage(self, document: Document) -> Room:
+        await self._recorder.flush(self._unsettled.get(document.id, 0))
+        self._unsettled.pop(document.id, None)
         stored = await self._documents.load(document)
         room = self._build(document, Replica.load(stored.checkpoint, stored.updates), self)
         if stored.updates:
@@ -147,6 +151,7 @@ class Registry:
     def broken(self, room: Room) -> None:
         """A room lost its copy: forget it, the next member loads it again."""
         self._metrics.rooms_broken.inc()
+        self._unsettled[room.document.id] = room.ticket
         self._drop(room)
 
     def refused(self, room: Room, actor_id: str, reason: str, sha256: bytes, size_bytes: int) -> None:

@@ -117,7 +117,7 @@ class Room:
         """Send one message to every member, one frame a dialect."""
         for dialect, members in self.seats.items():
             frame = binary_frame(dialect.encode(message))
-            for member in members:
+            for member in list(members):  # a copy: whoever is too slow for this frame leaves while it is sent
                 if not member.outbox.send_if_keeping_up(frame):
                     self.metrics.awareness_dropped.inc()
 
@@ -168,8 +168,10 @@ class Room:
             raise Refused(Close.UPDATE_REFUSED, f"{Close.UPDATE_REFUSED.text} ({error.reason})") from None
         except ReplicaBroken as error:
             self._quarantine(member, "crdt_failure", update)
+            refusal = Refused(Close.UPDATE_REFUSED, f"{Close.UPDATE_REFUSED.text} (crdt_failure)")
+            member.close(refusal)  # before the others, who are told to come back
             self._break()
-            raise Refused(Close.ROOM_RELOADED) from error
+            raise refusal from error
         if summary is not None:
             self._relay(update, member)
             self._record(member, update, summary)
@@ -179,7 +181,7 @@ class Room:
     def _relay(self, update: bytes, sender: Member | None) -> None:
         for dialect, members in self.seats.items():
             frame = binary_frame(dialect.encode_update(update))
-            for member in members:
+            for member in list(members):  # a copy, as above
                 if member is not sender:
                     member.outbox.send(frame)
 

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,5 +87,5 @@ class TestOpenAuthenticator(AuthenticatorContract):
         return OpenAuthenticator()
 
     @pytest.fixture(params=NO_TOKENS)
-    def token(self, request: pytest.FixtureRequest) -> str:
+    def token(self, request: pytest.FixtureRequest) -> Any:
         return request.param

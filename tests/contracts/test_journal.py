@@ -20,10 +20,10 @@ from tests.services.fixtures_postgres import PostgresOfMajor
 from tests.services.postgres import second_major
 
 MEMORY = "memory"
-# None: the wheel's PostgreSQL.
-ADAPTERS: dict[str, Path | None] = {"postgres": None}
+# Which binaries (None: the wheel's PostgreSQL), and whether the journal keeps a connection for its appends.
+ADAPTERS: dict[str, tuple[Path | None, bool]] = {"postgres": (None, False), "postgres_holding": (None, True)}
 if (another := second_major()) is not None:
-    ADAPTERS["postgres_second_major"] = another
+    ADAPTERS["postgres_second_major"] = (another, True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,14 @@ async def bench(request: pytest.FixtureRequest, postgres_of_major: PostgresOfMaj
         memory = MemoryCatalog()
         yield Bench(MemoryJournal(memory), memory, (await memory.find_or_create("demo")).id)
         return
-    server = postgres_of_major(ADAPTERS[request.param])
+    binaries, hold_connection = ADAPTERS[request.param]
+    server = postgres_of_major(binaries)
     url = await server.fresh_database()
     pool = await create_pool(url, max_size=4)
     catalog = PostgresCatalog(pool)
-    yield Bench(PostgresJournal(pool), catalog, (await catalog.find_or_create("demo")).id)
+    journal = PostgresJournal(pool, hold_connection=hold_connection)
+    yield Bench(journal, catalog, (await catalog.find_or_create("demo")).id)
+    await journal.close()
     await pool.close()
     await server.drop(url)
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.interop.conftest import Join
+from tests.interop.conftest import Join, SignIn
 from tests.services.node import VERSIONS, ClientRefused, NodeClient, converged
 from tests.services.server import ServerProcess
 
@@ -18,22 +18,16 @@ async def _stays(client: NodeClient) -> None:
         await client.wait("event", name="connection-close", since=0, patience_s=SILENCE_LIMIT_S + 2)
 
 
-async def test_idle_clients_are_neither_cut_off_nor_forgotten(
-    join: Join, open_server: ServerProcess, room: str
-) -> None:
+async def test_idle_clients_are_neither_cut_off_nor_forgotten(join: Join, sign_in: SignIn) -> None:
     """Real time: the limits are constants inside the stock clients, and the server's keep-alive runs on the real clock.
 
     Where nobody edits and nobody has awareness, only the server keeps a client connected. Where somebody has a name,
     its awareness must also outlive the 30 s after which y-protocols drops a state that was not renewed.
     """
     idle = await asyncio.gather(*(join(version) for version in VERSIONS))
-    elsewhere = f"{room}-named"
-    async with (
-        NodeClient(open_server.websocket_url, elsewhere, version="1.5.4", name="alice") as alice,
-        NodeClient(open_server.websocket_url, elsewhere, version="3.1.0", name="bob") as bob,
-    ):
-        await asyncio.gather(*(_stays(client) for client in (*idle, alice, bob)))
-        await asyncio.gather(alice.sees_peers("bob"), bob.sees_peers("alice"))
+    alice, bob = await asyncio.gather(sign_in("1.5.4", "alice"), sign_in("3.1.0", "bob"))
+    await asyncio.gather(*(_stays(client) for client in (*idle, alice, bob)))
+    await asyncio.gather(alice.sees_peers("bob"), bob.sees_peers("alice"))
     await idle[0].ask("insert", at=0, text="still here")
     await asyncio.gather(*(client.sees_text("still here") for client in idle))
 
@@ -56,13 +50,13 @@ async def test_clients_return_after_a_restart_of_the_server_and_lose_nothing(
 
 
 async def test_clients_see_each_other_again_after_a_restart_of_the_server(
-    join: Join, open_server: ServerProcess
+    sign_in: SignIn, dev_server: ServerProcess
 ) -> None:
-    alice, bob = await asyncio.gather(join("2.1.0", name="alice"), join("3.1.0", name="bob"))
-    restarting = asyncio.create_task(asyncio.to_thread(open_server.restart))
+    alice, bob = await asyncio.gather(sign_in("2.1.0", "alice"), sign_in("3.1.0", "bob"))
+    restarting = asyncio.create_task(asyncio.to_thread(dev_server.restart))
     await asyncio.gather(alice.wait("disconnected"), bob.wait("disconnected"))
     await restarting
-    # They return with the clocks they left with, so they may be seen only once renewed: 15 s, looked at every 3 s.
+    # They return with the clocks they left with, so they may be seen only once they have renewed (15 to 18 s later).
     await asyncio.gather(
         alice.wait("peers", names=["bob"], patience_s=25), bob.wait("peers", names=["alice"], patience_s=25)
     )

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-import boto3
 import pytest
 
 from auth.cognito import CognitoAuthenticator, cognito_jwks_url
@@ -57,13 +56,7 @@ def sign_in(cognito: Any, user_name: str, group: str | None = None) -> SignedIn:
 
 @pytest.fixture
 def cognito(ministack: Ministack) -> Any:
-    client = boto3.client(
-        "cognito-idp",
-        endpoint_url=ministack.endpoint_url,
-        region_name=ministack.region,
-        aws_access_key_id=ministack.access_key,
-        aws_secret_access_key=ministack.secret_key,
-    )
+    client = ministack.session.client("cognito-idp", endpoint_url=ministack.endpoint_url)
     yield client
     client.close()
 

@@ -11,6 +11,7 @@ from typing import Protocol
 from urllib.parse import urlencode
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, ConsoleMessage, Locator, Page, ViewportSize, async_playwright, expect
 
 PROJECT = Path(__file__).parents[2]
@@ -31,7 +32,7 @@ expect.set_options(timeout=15_000)  # ms; a loaded machine is slow, a broken pag
 
 
 class DevServer(Protocol):
-    """Addresses of a running server: of its page, and of its documents' WebSockets; neither ends with a slash."""
+    """Addresses of a running server: its page (ends with a slash) and its documents' WebSockets (does not)."""
 
     @property
     def page_url(self) -> str: ...
@@ -53,7 +54,7 @@ def built_page() -> Path:
     return PROJECT / "web" / "dist"
 
 
-@pytest.fixture(scope="session")
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
     executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert executable is not None, "these tests need chromium (Debian: apt install chromium)"
@@ -75,7 +76,7 @@ def complaints() -> list[str]:
     return []
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def open_page(
     browser: Browser, built_page: Path, dev_server: DevServer, complaints: list[str]
 ) -> AsyncIterator[OpenPage]:

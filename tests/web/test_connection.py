@@ -98,6 +98,7 @@ async def test_a_refusal_midway_keeps_the_text_readable(open_page: OpenPage, doc
     gate = Gate(lambda socket: socket.close(code=4403))
     page = await guarded_page(open_page, gate, document)
     await open_document(page)
+    await expect(page.get_by_role("status")).to_have_text("Live")
     await text_of(page).press_sequentially("mine to read")
     await gate.close(4403, "your access was removed")
     await expect(page.get_by_role("alert").filter(has_text="Your access was removed.")).to_be_visible()

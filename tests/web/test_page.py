@@ -93,7 +93,7 @@ async def test_the_link_is_copied(join: OpenPage, document: str, dev_server: Dev
     await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     await page.get_by_role("button", name="Copy link").click()
     await expect(page.locator("[data-said=Copied]")).to_be_visible()
-    assert await page.evaluate("navigator.clipboard.readText()") == f"{dev_server.page_url}/?document={document}"
+    assert await page.evaluate("navigator.clipboard.readText()") == f"{dev_server.page_url}?document={document}"
 
 
 async def test_leaving_goes_back_and_is_seen(join: OpenPage) -> None:
@@ -151,7 +151,7 @@ async def test_the_page_asks_nobody_but_us(open_page: OpenPage, document: str, d
     page.on("websocket", lambda websocket: asked.append(websocket.url))
     await page.goto(address(document, "Ada").replace("?", "/?", 1))
     await enter(page)
-    ours = (f"{dev_server.page_url}/", f"{dev_server.websocket_url}/")
+    ours = (dev_server.page_url, f"{dev_server.websocket_url}/")
     assert [url for url in asked if not url.startswith(ours)] == []
     assert any(url.startswith(dev_server.websocket_url) for url in asked)
 

@@ -19,7 +19,7 @@ from jwt.algorithms import RSAAlgorithm
 
 from auth.jwks_document import JwksUnavailable, fetch_keys, usable_keys
 from tests.services.issuer import Issuer, b64url, rsa_key
-from tests.services.jwks import JwksServer
+from tests.services.jwks import LONGEST_HOLD_S, JwksServer
 
 FIRST, SECOND = Issuer("first-key"), Issuer("second-key")
 GOOD = FIRST.jwk
@@ -99,13 +99,13 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.sampled_from([*sorted(GOOD), "d", "p", "oth", "x5c"]), JSON, min_size=1))
 def test_any_change_to_a_key_skips_it_or_keeps_it_and_nothing_worse(changed: dict[str, Any]) -> None:
     assert SECOND.kid in usable_keys(key_set(GOOD | changed, SECOND.jwk))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=200) | JSON.map(lambda body: json.dumps(body).encode()))
 def test_any_body_that_is_no_key_set_is_unavailable_and_nothing_worse(body: bytes) -> None:
     with pytest.raises(JwksUnavailable):
@@ -124,9 +124,9 @@ def test_a_body_at_the_bound_is_read_and_one_byte_more_is_not(jwks_server: JwksS
 def test_a_body_that_drips_for_ever_is_given_up_at_the_deadline(jwks_server: JwksServer) -> None:
     jwks_server.drip()
     started = time.monotonic()
-    with pytest.raises(JwksUnavailable, match="too slow"):
-        fetch_keys(jwks_server.url, timeout_s=0.2, max_bytes=65536)
-    assert time.monotonic() - started < 5
+    with pytest.raises(JwksUnavailable):
+        fetch_keys(jwks_server.url, timeout_s=1, max_bytes=65536)
+    assert time.monotonic() - started < LONGEST_HOLD_S / 2  # the sender would go on for twice as long
 
 
 def test_a_closed_port_is_unavailable() -> None:

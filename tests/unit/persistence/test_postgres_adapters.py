@@ -1,5 +1,6 @@
 """Facts about what the PostgreSQL adapters leave in the tables, and what they say when the server is away."""
 
+import asyncio
 import signal
 import socket
 from pathlib import Path
@@ -8,7 +9,7 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from persistence import migrate
+from persistence import database, migrate
 from persistence.catalog import CatalogUnavailable
 from persistence.catalog_postgres import PostgresCatalog
 from persistence.database import create_pool, load_queries
@@ -120,13 +121,47 @@ async def test_a_command_that_hangs_is_unavailability_within_its_bound(postgres_
         await pool.close()
 
 
+async def test_a_pool_that_is_used_up_is_unavailability_within_its_bound(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BORROW_TIMEOUT_S", 0.05)
+    pool = await create_pool(postgres_url, max_size=1)
+    async with pool.acquire():
+        with pytest.raises(JournalUnavailable):
+            await PostgresJournal(pool).ping()
+    await PostgresJournal(pool).ping()
+    await pool.close()
+
+
+async def test_a_cancelled_append_does_not_spoil_the_held_connection_for_the_next(postgres_url: str) -> None:
+    pool = await create_pool(postgres_url, max_size=4)
+    journal = PostgresJournal(pool, hold_connection=True)
+    document = await PostgresCatalog(pool).find_or_create("demo")
+    entry = JournalEntry(document.id, b"\x00", "alice", (), b"\x00")
+    async with pool.acquire() as blocker:
+        await blocker.execute("begin; lock table document_updates in access exclusive mode")
+        appending = asyncio.create_task(journal.append([entry]))
+        async with asyncio.timeout(10):
+            while not await blocker.fetchval("select exists (select from pg_locks where not granted)"):
+                await asyncio.sleep(0)
+        appending.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await appending
+        await blocker.execute("rollback")
+    await journal.append([entry])
+    assert len(await journal.unfolded(document.id)) == 1
+    await journal.close()
+    await pool.close()
+
+
+@pytest.mark.parametrize("hold_connection", [False, True])
 async def test_a_killed_server_loses_nothing_durable_and_the_recorder_goes_on_after_it(
-    postgres_server: EmbeddedPostgres,
+    postgres_server: EmbeddedPostgres, hold_connection: bool
 ) -> None:
     port, folder = postgres_server.port, postgres_server.folder
     await migrate.upgrade(postgres_server.url)
     pool = await create_pool(postgres_server.url)
-    journal = PostgresJournal(pool)
+    journal = PostgresJournal(pool, hold_connection=hold_connection)
     document = await PostgresCatalog(pool).find_or_create("demo")
     recorder = Recorder(journal, 1_000_000)
     recorder.start()
@@ -145,6 +180,7 @@ async def test_a_killed_server_loses_nothing_durable_and_the_recorder_goes_on_af
     kept = {row.update for row in await journal.unfolded(document.id)}
     assert kept == {bytes([n]) for n in range(100)} | {b"\xff"}
     await recorder.stop()
+    await journal.close()
     await pool.close()
 
 

@@ -189,6 +189,7 @@ async def test_edits_are_refused_with_try_again_when_the_journal_is_full() -> No
             ada.send(Update(over))
         assert refused.value.reason is Close.JOURNAL_FULL
         assert Close.JOURNAL_FULL.retry
+        at.journal.available = True
 
 
 async def test_too_many_sync_requests_cost_the_connection() -> None:
