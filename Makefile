@@ -33,7 +33,7 @@ $(VENV)/.dev: requirements.lock | $(VENV)/bin/python
 setup: $(VENV)/.dev ## install everything that development needs
 
 run: $(VENV)/.run ## run everything on this machine: http://127.0.0.1:8080/
-	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web; fi
+	@if node -e 'process.exit(parseInt(process.versions.node) < 20)' 2>/dev/null; then $(MAKE) --no-print-directory web; fi
 	@exec $(BIN)/collab-server dev
 
 web/node_modules/.package-lock.json: web/package-lock.json
@@ -53,6 +53,7 @@ check: $(VENV)/.dev ## ruff, mypy, import rules, unsafe calls, secrets, Dockerfi
 	@$(BIN)/bandit -q -r auth collab_server commands persistence presence rest_api -c pyproject.toml
 	@git ls-files -z -- ':!*.lock' ':!*package-lock.json' | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
 	@$(BIN)/hadolint Dockerfile
+	@$(MAKE) --no-print-directory web/node_modules/.package-lock.json && cd web && npm run --silent check
 
 test: $(VENV)/.dev ## every test, on real parts
 	@$(MAKE) --no-print-directory web

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qs, unquote
 
-from auth.identity import Identity, TokenRefused
-from auth.permissions import Action, Permissions, Role, effective_role, permits
+from auth.identity import Identity, TokenRefused, TokenUncheckable
+from auth.permissions import Action, Permissions, PermissionsUnavailable, Role, effective_role, permits
 from auth.tokens import Authenticator
 from collab_server.errors import Close, Refused
 from persistence.catalog import Catalog, Document
@@ -21,6 +21,7 @@ from persistence.catalog import Catalog, Document
 ENDPOINT = "/ws/"
 DOCUMENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", re.ASCII)
 BEARER_SUBPROTOCOL = "bearer."
+LEEWAY_S = 30.0  # clock skew that authenticators forgive
 SUBPROTOCOL = "yjs"  # what is agreed on when a client offers its token as a second subprotocol
 
 
@@ -39,11 +40,15 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """What was granted: who, on which document, as what."""
+    """What was granted: who, on which document, as what, and until when (Unix seconds, None for ever).
+
+    A token that is accepted within the leeway for clock skew is good for that leeway; any other ends when it says.
+    """
 
     identity: Identity
     role: Role
     document: Document
+    ends_at: float | None
 
 
 def read_opening(target: str, headers: Mapping[str, str]) -> Opening:
@@ -101,15 +106,23 @@ class Admission:
         """The seat for `opening`; `now` is Unix seconds. Raises `Refused`, or what a port raises when away."""
         try:
             identity = await self._authenticator.authenticate(opening.token, now=now)
+        except TokenUncheckable:
+            raise Refused(Close.RIGHTS_UNKNOWN) from None
         except TokenRefused as error:
             raise Refused(Close.UNAUTHORIZED, f"sign in again: {error.reason}") from None
         stored = None
         if effective_role(identity.grants, None, opening.document) is None:
-            stored = await self._permissions.role_of(identity.subject, opening.document)
+            stored = await self._stored_role(identity.subject, opening.document)
         role = effective_role(identity.grants, stored, opening.document)
         if role is None or not permits(role, Action.READ_DOCUMENT):
             raise Refused(Close.FORBIDDEN)
-        return Seat(identity, role, await self._document(opening.document, role))
+        return Seat(identity, role, await self._document(opening.document, role), _end_of(identity, now))
+
+    async def _stored_role(self, subject: str, document: str) -> Role | None:
+        try:
+            return await self._permissions.role_of(subject, document)
+        except PermissionsUnavailable:
+            raise Refused(Close.RIGHTS_UNKNOWN) from None
 
     async def _document(self, name: str, role: Role) -> Document:
         """A document comes to be when someone who may write opens it; a reader hears that there is none."""
@@ -119,3 +132,9 @@ class Admission:
         if document is None:
             raise Refused(Close.NOT_FOUND)
         return document
+
+
+def _end_of(identity: Identity, now: float) -> float | None:
+    if identity.expires_at is None or identity.expires_at > now:
+        return identity.expires_at
+    return identity.expires_at + LEEWAY_S

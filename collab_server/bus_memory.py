@@ -74,6 +74,7 @@ class MemoryBus:
         self._receivers = Receivers()
         self._outgoing = OutgoingQueue(max_queued_bytes)
         self._max_queued_bytes = max_queued_bytes
+        self._reported = 0
         self._flush_due: asyncio.Handle | None = None
 
     @property
@@ -124,6 +125,9 @@ class MemoryBus:
             self._flush_due = None
         if self._network.reaches(self):
             self._network.carry(self._outgoing.take(self._max_queued_bytes))
+            if self.dropped > self._reported:
+                self._reported = self.dropped
+                asyncio.get_running_loop().call_soon(self._tell_reconnected)
 
     def _tell_reconnected(self) -> None:
         if self.on_reconnect is not None:

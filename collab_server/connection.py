@@ -38,8 +38,8 @@ MAX_FRAGMENTS = 1_024  # of one message: a 32 MiB document in 32 KiB pieces; emp
 FRAGMENT_COST_BYTES = 1_024  # what each further piece of a message costs its sender's allowance: 5 µs, as 1 KiB does
 SLICE_BYTES = 16 * 1024  # the most that is parsed before anyone looks at limits: 2,700 empty frames, 17 ms
 END_OF_HEAD = b"\r\n\r\n"  # RFC 9112 §2.1: what comes after it is no part of an opening request
-# What the WebSocket layer closes with by itself, counted as what it means here.
-_LIBRARY_CLOSES = {1002: Close.PROTOCOL, 1007: Close.PROTOCOL, 1009: Close.TOO_BIG}
+# What the WebSocket layer closes with by itself, counted here as well.
+_LIBRARY_CLOSES = {close.code: close for close in (Close.PROTOCOL, Close.BAD_TEXT, Close.TOO_BIG)}
 # The library logs a line or two a connection; ours say more, and only when something is wrong.
 _quiet = logging.getLogger("collab_server.websockets")
 _quiet.disabled = True
@@ -346,8 +346,7 @@ class Connection(asyncio.Protocol):
 
     def _visit_seated(self, member: Member) -> None:
         settings = self._server.settings
-        expires_at = member.identity.expires_at
-        if expires_at is not None and expires_at <= self._server.wall_clock():
+        if member.ends_at is not None and member.ends_at <= self._server.wall_clock():
             self.close(Refused(Close.EXPIRED))
             return
         self._silent_visits = 0 if self._heard else self._silent_visits + 1

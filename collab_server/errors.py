@@ -31,6 +31,7 @@ class Close(Enum):
 
     PROTOCOL = 1002, "websocket_protocol", "not valid WebSocket", False, True
     TEXT = 1003, "text_frame", "this protocol is binary: text frames are not understood", False, True
+    BAD_TEXT = 1007, "bad_text", "the reason of a close frame is not valid UTF-8", False, True
     TOO_BIG = (
         1009,
         "message_too_big",
@@ -63,7 +64,6 @@ class Close(Enum):
     UPDATE_REFUSED = 4409, "update_refused", "an edit was refused: reload the document", False, True
     TOO_MANY_FRAGMENTS = 4413, "too_many_fragments", "the message came in too many pieces", False, True
     TOO_EARLY = 4425, "too_early", "a message came before the connection was open", False, True, HTTPStatus.BAD_REQUEST
-    TOO_FREQUENT = 4429, "too_frequent", "too many messages: slow down", False, True, HTTPStatus.TOO_MANY_REQUESTS
     ROOM_UNAVAILABLE = (
         4500,
         "room_unavailable",
@@ -73,6 +73,14 @@ class Close(Enum):
         HTTPStatus.SERVICE_UNAVAILABLE,
     )
     ROOM_RELOADED = 4501, "room_reloaded", "the document was reloaded from storage: reconnect", True, False
+    RIGHTS_UNKNOWN = (
+        4502,
+        "rights_unknown",
+        "your access cannot be checked now: try again",
+        True,
+        False,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    )
     TOO_MANY_CONNECTIONS = (
         4503,
         "too_many_connections",
@@ -82,6 +90,7 @@ class Close(Enum):
         HTTPStatus.SERVICE_UNAVAILABLE,
     )
     TOO_SLOW = 4508, "too_slow", "the connection is too slow to follow this document: reconnect", True, True
+    TOO_FREQUENT = 4529, "too_frequent", "too many messages: slow down", True, True, HTTPStatus.TOO_MANY_REQUESTS
     JOURNAL_FULL = 4513, "journal_full", "edits cannot be stored now: try again", True, False
 
 

@@ -35,6 +35,7 @@ class HttpPort:
                 access_log=False,
                 lifespan="off",
                 server_header=False,
+                proxy_headers=False,  # who asks is told by the socket, not by a header
                 # Idle keep-alive connections would hold up a drain.
                 timeout_keep_alive=5,
                 timeout_graceful_shutdown=2,

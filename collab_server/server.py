@@ -119,6 +119,7 @@ class Server:
             close=connection.close,
             address=connection.address,
             syncs=TokenBucket(settings.syncs_per_10_s / SYNCS_WINDOW_S, settings.syncs_per_10_s),
+            ends_at=seat.ends_at,
             now=self.loop.time(),
         )
         writes = member.may(Action.WRITE_DOCUMENT)

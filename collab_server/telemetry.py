@@ -17,7 +17,7 @@ from structlog.typing import EventDict, WrappedLogger
 # Latencies from a fraction of a millisecond (one commit on a local disk) to the seconds of an outage.
 LATENCY_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
-disable_created_metrics()  # a second series for each counter, which nobody reads
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which nobody reads
 
 REDACTED = frozenset({"token", "authorization", "ticket", "password", "secret"})
 

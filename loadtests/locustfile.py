@@ -170,13 +170,15 @@ class Author(User):
                 self._return()
 
     def _return(self) -> None:
-        """Come back after a lost connection, as a browser does; give up when the server does not let us in."""
+        """Come back after a lost connection, trying again for as long as the run lasts, as a browser does."""
         self.member.close()
-        gevent.sleep(RECONNECT_S)
-        try:
-            self._join()
-        except StopUser:
-            self._stopping = True
+        while not self._stopping:
+            gevent.sleep(RECONNECT_S)
+            try:
+                self._join()
+            except StopUser:
+                continue
+            return
 
     def _report(self, name: str, seconds: float | None, error: Exception | None = None) -> None:
         self.environment.events.request.fire(

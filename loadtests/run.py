@@ -52,10 +52,20 @@ def options() -> argparse.Namespace:
 
 
 def chosen_scenario(chosen: argparse.Namespace) -> Scenario:
-    """The scenario with what the command line says instead. Raises ScenarioRefused."""
-    instead = {key: getattr(chosen, key) for key in ("users", "spawn_per_s", "duration_s")}
+    """The scenario with what the command line says instead: fewer users owe fewer keystrokes.
+
+    Raises ScenarioRefused.
+    """
     scenario = load_scenario(chosen.scenario, chosen.scenarios)
-    return replace(scenario, **{key: value for key, value in instead.items() if value is not None})
+    users = scenario.users if chosen.users is None else chosen.users
+    owed = scenario.thresholds.min_keystrokes_per_s * users / scenario.users
+    return replace(
+        scenario,
+        users=users,
+        spawn_per_s=chosen.spawn_per_s or scenario.spawn_per_s,
+        duration_s=chosen.duration_s or scenario.duration_s,
+        thresholds=replace(scenario.thresholds, min_keystrokes_per_s=owed),
+    )
 
 
 def must_answer(url: str) -> None:

@@ -86,6 +86,7 @@ class DirectoryBlobs:
             try:
                 return (self._objects / key).read_bytes()
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+                self._require_tree()
                 raise BlobMissing(key) from error
 
     def _delete(self, key: str) -> None:
@@ -101,9 +102,15 @@ class DirectoryBlobs:
         except ValueError:  # no key begins like that, and the walk must not leave the tree
             return []
         with _unavailable():
+            self._require_tree()
             paths = (Path(folder, name) for folder, _, names in os.walk(start) for name in names)
             keys = (path.relative_to(self._objects).as_posix() for path in paths)
             return sorted(key for key in keys if key.startswith(prefix))
+
+    def _require_tree(self) -> None:
+        """A disk that is not mounted must not look like a store that lost its blobs."""
+        if not self._objects.is_dir():
+            raise BlobsUnavailable("the folder of blobs is gone")
 
     def _ping(self) -> None:
         with _unavailable(), self._written(b""):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_S = 3.0
 READ_TIMEOUT_S = 15.0  # between two bytes, not for the whole body
 MAX_ATTEMPTS = 3  # including the first; the caller retries with its own, longer back-off
+PAGE_KEYS = 1000  # the most S3 lists at once
 MISSING = {"NoSuchKey", "404", "NotFound"}
 # 412: the key is taken. 409 ConditionalRequestConflict: another conditional write is under way, so it soon will be.
 TAKEN = {"PreconditionFailed", "412", "ConditionalRequestConflict"}
@@ -103,7 +104,9 @@ class S3Blobs:
 
     def _list_keys(self, prefix: str) -> list[str]:
         with _mapped():
-            pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=prefix)
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=prefix, PaginationConfig={"PageSize": PAGE_KEYS}
+            )
             # S3 sorts by UTF-8 bytes, which is by code point; some compatible servers do not sort at all.
             return sorted(entry["Key"] for page in pages for entry in page.get("Contents", ()))
 

@@ -27,7 +27,7 @@ def decompress(packed: bytes, max_bytes: int = MAX_STATE_BYTES) -> bytes:
     try:
         # The library allocates what the header claims, whatever limit it is given: so read the claim first.
         claimed = zstandard.frame_content_size(packed)
-        if claimed < 0:
+        if not 0 <= claimed <= max_bytes:
             raise Undecodable(f"the frame claims {claimed} bytes, at most {max_bytes} are taken")
         return zstandard.ZstdDecompressor().decompress(packed)
     except zstandard.ZstdError as error:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from pycrdt import Doc, Text
 
+from persistence.replay import ReplayFailed, replay
 from persistence.state_vectors import covers, decode
 
 CONTENT_ROOT = "content"
@@ -55,13 +56,12 @@ def fold(previous: bytes | None, rows: Sequence[Row]) -> FoldResult:
 
     Raises FoldRefused when an update cannot be applied or the encoding does not load back whole.
     """
-    document: Doc[Text] = Doc()
-    with document.transaction():  # one for all: a transaction an update costs three times as much
-        if previous is not None:
-            _apply(document, previous, "the previous state")
-        before = document.get_state()
-        for row_id, update, _ in rows:
-            _apply(document, update, f"row {row_id}")
+    try:
+        before = replay(previous, ()).get_state()
+        document = replay(previous, [update for _, update, _ in rows])
+    except ReplayFailed as error:
+        name = "the previous state" if error.index is None else f"row {rows[error.index][0]}"
+        raise FoldRefused(f"{name} cannot be applied: {error.kind}") from error
     state, state_vector = document.get_update(), document.get_state()
     _verify(state, state_vector, before)
     clocks = decode(state_vector)
@@ -79,18 +79,12 @@ def render(state: bytes) -> RenderedText | None:
     return RenderedText(markdown, words=len(markdown.split()), characters=len(markdown))
 
 
-def _apply(document: Doc[Text], update: bytes, name: str) -> None:
-    try:
-        document.apply_update(update)
-    except (ValueError, RuntimeError) as error:
-        # The text of a decoding error may quote the bytes; its class is enough to tell one from another.
-        raise FoldRefused(f"{name} cannot be applied: {type(error).__name__}") from error
-
-
 def _verify(state: bytes, state_vector: bytes, before: bytes) -> None:
     """What is about to replace the journal must load again, be all there, and have lost nothing."""
-    again: Doc[Text] = Doc()
-    _apply(again, state, "the encoded result")
+    try:
+        again = replay(state, ())
+    except ReplayFailed as error:
+        raise FoldRefused(f"the encoded result does not load: {error.kind}") from error
     clocks = decode(state_vector)
     if decode(again.get_state()) != clocks:
         raise FoldRefused("the encoded result loads as another state")

@@ -26,7 +26,7 @@ from persistence.journal import Journal, JournalEntry, JournalRefused, JournalUn
 
 log = structlog.get_logger(__name__)
 
-# Enough to spread a commit's cost to nothing (at 100 rows 7 us a row, at 1,000 rows 6), little enough for one message.
+# Beyond this a row gets little cheaper (measured, loaded box: 300 us of CPU at 1 row, 7 a row at 100, 4 at 1,000).
 BATCH_ROWS = 1_000
 BATCH_BYTES = 4_000_000
 # What an entry costs beside its bytes: the objects, and its place in the queue.

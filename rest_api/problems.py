@@ -12,7 +12,6 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 
@@ -58,25 +57,22 @@ def problem_response(problem: Problem, headers: Mapping[str, str] | None = None)
 
 def install_problems(app: FastAPI) -> None:
     """Make every refusal and every failure of `app` answer with a problem document."""
-    app.add_exception_handler(Problem, _on_problem)
-    app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(RequestValidationError, _on_validation)
-    app.add_exception_handler(Exception, _on_failure)
+    app.exception_handler(Problem)(_on_problem)
+    app.exception_handler(HTTPException)(_on_http_exception)
+    app.exception_handler(RequestValidationError)(_on_validation)
+    app.exception_handler(Exception)(_on_failure)
 
 
-async def _on_problem(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem)  # noqa: S101 - how Starlette routes exceptions, told to the type checker
+async def _on_problem(_request: Request, error: Problem) -> Response:
     return problem_response(error)
 
 
-async def _on_http_exception(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101
+async def _on_http_exception(_request: Request, error: HTTPException) -> Response:
     # Starlette's own refusals (404, 405) carry only their phrase as detail; 405 needs its Allow header kept.
     return problem_response(Problem(error.status_code, f"{error.detail}."), headers=error.headers)
 
 
-async def _on_validation(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError | ValidationError)  # noqa: S101
+async def _on_validation(_request: Request, error: RequestValidationError) -> Response:
     return problem_response(Problem.of_validation(error.errors()))
 
 

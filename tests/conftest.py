@@ -2,7 +2,9 @@
 
 pytest_plugins = [
     "tests.services.fixtures_auth",
+    "tests.services.fixtures_ministack",
     "tests.services.fixtures_node",
     "tests.services.fixtures_postgres",
+    "tests.services.fixtures_redis",
     "tests.services.fixtures_server",
 ]

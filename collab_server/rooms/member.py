@@ -47,6 +47,7 @@ class Member:
         "awaiting_sync",
         "close",
         "dialect",
+        "ends_at",
         "identity",
         "outbox",
         "received_bytes",
@@ -67,6 +68,7 @@ class Member:
         close: Callable[[Refused], None],
         address: str,
         syncs: TokenBucket,
+        ends_at: float | None = None,
         now: float,
     ) -> None:
         self.room = room
@@ -77,6 +79,7 @@ class Member:
         self.close = close
         self.address = address
         self.since = now
+        self.ends_at = ends_at
         self.received_bytes = 0
         self.received_messages = 0
         self.awaiting_sync = False

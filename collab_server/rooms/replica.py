@@ -6,13 +6,14 @@ update leaves it unsafe (reading it may end the process). Belongs to one thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 from pycrdt import Doc
 
 from collab_server.firewall import UpdateSummary, check_state_vector, check_update
 from collab_server.wire.lib0 import encode_state_vector
+from persistence.replay import replay
 
 # lib0 encoding of "no client, nothing known": what a client with an empty document sends.
 EMPTY_STATE_VECTOR = b"\x00"
@@ -40,18 +41,11 @@ class Replica:
         self.clocks: dict[int, int] = {}
 
     @classmethod
-    def load(cls, checkpoint: bytes | None, updates: Iterable[bytes]) -> Replica:
-        """Rebuild a copy from storage. Journaled bytes have passed the firewall when they came in.
-
-        One transaction for all of them: 20,000 updates take 30 ms this way.
-        """
+    def load(cls, checkpoint: bytes | None, updates: Sequence[bytes]) -> Replica:
+        """Rebuild a copy from storage. Journaled bytes have passed the firewall when they came in."""
         replica = cls()
-        with _panics_contained(replica), replica._doc.transaction():
-            if checkpoint is not None:
-                replica._doc.apply_update(checkpoint)
-            for update in updates:
-                replica._doc.apply_update(update)
         with _panics_contained(replica):
+            replica._doc = replay(checkpoint, updates)
             replica.clocks = check_state_vector(replica._doc.get_state())
         return replica
 

@@ -244,7 +244,24 @@ class Room:
         except ValueError:
             raise Refused(Close.MALFORMED, "an awareness state is a JSON object or null") from None
         self.roster.touch(member, now=now)
+        claimed = [entry for entry in states if entry[2] is not None and self._awareness.owner_of(entry[0]) is None]
         self._show(member, states, now)
+        self._ask_to_announce_again(member, claimed)
+
+    def _ask_to_announce_again(self, member: Member, claimed: list[tuple[int, int, bytes | None]]) -> None:
+        """Make a client that came back visible at once.
+
+        It returns with the clock its peers last saw, so they would ignore it until it renews its state, up to 15 s
+        later. A null at that clock makes it answer with the next one (y-protocols awareness.js: nobody else may
+        remove a local state).
+        """
+        nudges = tuple(
+            AwarenessEntry(client_id, clock, REMOVED)
+            for client_id, clock, _state in claimed
+            if self._awareness.owner_of(client_id) is member
+        )
+        if nudges:
+            member.send(Awareness(nudges))
 
     def _show(self, owner: Member | str, states: list[tuple[int, int, bytes | None]], now: float) -> None:
         outcome = self._awareness.apply(owner, states, now=now)

@@ -28,7 +28,7 @@ class MalformedMessage(Exception):
 def read_varuint(buffer: bytes, at: int) -> tuple[int, int]:
     """An unsigned integer, at most 8 bytes and 2^53-1: 7 bits a byte, least significant first, 0x80 = more.
 
-    Half the time of checking a keystroke is spent here, so five bytes, which hold the client ids of stock Yjs (32 bits),
+    Half the time of checking a keystroke is spent here, so five bytes, which hold the 32-bit client ids of stock Yjs,
     are read without a loop; each constant takes away the "more" bits that were added with the bytes.
     """
     try:

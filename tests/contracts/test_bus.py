@@ -305,8 +305,10 @@ async def test_a_document_entered_during_an_outage_is_heard_after_it(cluster: Cl
     two.on_reconnect = lambda: told.append("two")
     cluster.cut()
     await until_unreachable(two)
-    async with asyncio.timeout(HASTY.call_s + 1):
-        await two.subscribe(document, heard)
+    documents = [document, *(uuid4() for _ in range(20))]
+    async with asyncio.timeout(HASTY.call_s * 10):  # at once: nobody waits for a server that is known to be away
+        for each in documents:
+            await two.subscribe(each, heard)
     cluster.mend()
     await until(lambda: bool(told))
     one.publish(update("one", document, b"after"))
@@ -335,6 +337,18 @@ async def test_publishing_during_an_outage_keeps_the_newest_within_the_bound_and
     numbers = [int(body[:3]) for body in heard.bodies[:-1]]
     assert numbers == list(range(50))[len(range(50)) - len(numbers) :]
     assert len(numbers) <= kept
+
+
+async def test_envelopes_given_up_for_lack_of_room_are_announced_too(cluster: Cluster) -> None:
+    one, two = await cluster.bus("one", max_queued_bytes=10_000), await cluster.bus("two")
+    told, heard, document = [], Heard(), uuid4()
+    one.on_reconnect = lambda: told.append("one")
+    await two.subscribe(document, heard)
+    for number in range(50):
+        one.publish(update("one", document, b"%03d" % number + bytes(1_000)))
+    await until(lambda: told == ["one"])
+    assert len(heard.envelopes) + one.dropped == 50
+    assert heard.bodies[-1].startswith(b"049")
 
 
 def test_an_envelope_for_no_document_is_control() -> None:

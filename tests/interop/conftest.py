@@ -14,7 +14,6 @@ from auth.permissions import Role
 from tests.services.node import VERSIONS, NodeClient
 from tests.services.server import ServerProcess
 
-
 TOKEN_S = 600.0
 """No test lasts as long."""
 

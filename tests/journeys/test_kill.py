@@ -44,7 +44,9 @@ async def watch_commits(url: str, committed: set[bytes]) -> None:
     seen = 0
     try:
         while True:
-            for row in await connection.fetch("select id, update from document_updates where id > $1 order by id", seen):
+            for row in await connection.fetch(
+                "select id, update from document_updates where id > $1 order by id", seen
+            ):
                 committed.update(TOKEN.findall(row["update"]))
                 seen = row["id"]
             await asyncio.sleep(0.01)

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
 
 from auth.dev_keys import DevKeys
 from auth.permissions import Role
 from tests.services.server import ServerProcess
+
+
+@cache
+def _keys(folder: Path) -> DevKeys:
+    """Reading a key pair takes 0.1 s, and a server keeps its own for good."""
+    return DevKeys.load_or_create(folder)
 
 
 def token(
@@ -21,5 +29,5 @@ def token(
     expires_s: float = 3600,
 ) -> str:
     """A token that `server`, started with `auth="dev"`, accepts."""
-    keys = DevKeys.load_or_create(server.folder / "data" / "keys")
+    keys = _keys(server.folder / "data" / "keys")
     return keys.sign(subject, name or subject.title(), {document: Role(role)}, groups, expires_s, time.time())

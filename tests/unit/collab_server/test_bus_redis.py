@@ -5,8 +5,10 @@ import random
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
+from typing import Self
 from uuid import UUID, uuid4
 
+import hiredis
 import pytest
 
 from collab_server.bus import BusUnavailable, Envelope, EnvelopeKind
@@ -14,6 +16,7 @@ from collab_server.bus_redis import RedisBus
 from collab_server.envelopes import encode
 from collab_server.redis_link import LinkTimes
 from tests.services.redis import RedisServer
+from tests.services.tcp_relay import Relay
 
 PATIENCE_S = 10.0
 HASTY = LinkTimes(call_s=0.3, heartbeat_s=0.1, longest_backoff_s=0.1)
@@ -53,6 +56,46 @@ async def until_reachable(bus: RedisBus) -> None:
 
 def update(origin: str, document: UUID, body: bytes) -> Envelope:
     return Envelope(EnvelopeKind.UPDATE, document, origin, body)
+
+
+class ScriptedRedis:
+    """Answers a pub/sub connection only when, and what, the test says; everything else gets +OK."""
+
+    def __init__(self) -> None:
+        self.asked: list[bytes] = []
+        self.port = 0
+        self._subscriber: asyncio.StreamWriter | None = None
+        self._open: list[asyncio.StreamWriter] = []
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for writer in self._open:
+            writer.close()
+        await self._server.wait_closed()
+
+    def answer(self, kind: bytes, channel: bytes, last: bytes | int) -> None:
+        assert self._subscriber is not None
+        tail = b":%d\r\n" % last if isinstance(last, int) else b"$%d\r\n%b\r\n" % (len(last), last)
+        head = b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in (kind, channel))
+        self._subscriber.write(b"*3\r\n" + head + tail)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open.append(writer)
+        parser = hiredis.Reader()
+        while chunk := await reader.read(65_536):
+            parser.feed(chunk)
+            while (request := parser.gets()) is not False:
+                if request[0] in (b"SUBSCRIBE", b"UNSUBSCRIBE"):
+                    self._subscriber = writer
+                    self.asked.append(request[0])
+                else:
+                    writer.write(b"+OK\r\n")
+        writer.close()
 
 
 def pings(server: RedisServer) -> int:
@@ -190,6 +233,54 @@ async def test_an_idle_connection_is_probed_and_kept(make_bus: MakeBus, redis_se
         await bus.subscribe(document, lambda envelope: None)
     await bus.ping()
     assert told == []
+
+
+async def test_a_link_that_went_silent_is_replaced(redis_server: RedisServer) -> None:
+    """A firewall or a moved address drops packets without a word: no end of the connection is ever seen."""
+    heard, document, told = list[Envelope](), uuid4(), list[None]()
+    async with Relay(redis_server.port) as relay:
+        url = f"redis://127.0.0.1:{relay.port}"
+        one, two = (RedisBus(url, task_id, "test:", times=HASTY) for task_id in ("one", "two"))
+        for bus in (one, two):
+            await bus.start()
+            await until_reachable(bus)
+        two.on_reconnect = lambda: told.append(None)
+        await two.subscribe(document, heard.append)
+        relay.silence()
+        one.publish(update("one", document, b"into the void"))
+        await until(lambda: bool(told))
+        await until_reachable(one)
+        one.publish(update("one", document, b"after"))
+        await until(lambda: bool(heard) and heard[-1].body == b"after")
+        await one.close()
+        await two.close()
+
+
+async def test_a_document_entered_again_waits_for_the_confirmation_of_its_last_subscribe() -> None:
+    """The first confirmation belongs to a subscription that the server has ended again."""
+    document = uuid4()
+    async with ScriptedRedis() as server:
+        bus = RedisBus(f"redis://127.0.0.1:{server.port}", "one", "test:", times=LinkTimes(call_s=5.0))
+        heard = list[Envelope]()
+        await bus.start()
+        control = asyncio.create_task(bus.subscribe(None, heard.append))
+        await until(lambda: server.asked == [b"SUBSCRIBE"])
+        server.answer(b"subscribe", b"test:control", 1)
+        await control
+        first = asyncio.create_task(bus.subscribe(document, heard.append))
+        await until(lambda: len(server.asked) == 2)
+        await bus.unsubscribe(document, heard.append)
+        second = asyncio.create_task(bus.subscribe(document, heard.append))
+        await until(lambda: server.asked == [b"SUBSCRIBE", b"SUBSCRIBE", b"UNSUBSCRIBE", b"SUBSCRIBE"])
+        server.answer(b"subscribe", channel(document).encode(), 2)
+        server.answer(b"unsubscribe", channel(document).encode(), 1)
+        server.answer(b"message", b"test:control", encode(Envelope(EnvelopeKind.CONTROL, None, "two", b"")))
+        await until(lambda: len(heard) == 1)  # by now the answers before it were read as well
+        assert not second.done()
+        server.answer(b"subscribe", channel(document).encode(), 2)
+        async with asyncio.timeout(2.0):
+            await asyncio.gather(first, second)
+        await bus.close()
 
 
 async def test_a_publish_that_redis_refuses_is_counted_and_costs_no_other(

@@ -1,5 +1,6 @@
 """The bytes between tasks: what goes in comes out, and nothing else gets in."""
 
+import hmac
 from uuid import UUID
 
 import pytest
@@ -62,6 +63,11 @@ def test_with_a_key_an_unsigned_envelope_is_refused() -> None:
 
 def test_without_a_key_a_signed_envelope_is_refused() -> None:
     assert reason(encode(some(), b"key")) == "signature"
+
+
+def test_an_envelope_that_hides_its_signature_is_refused() -> None:
+    unsigned = encode(some())
+    assert reason(unsigned + hmac.digest(b"key", unsigned, "sha256"), b"key") == "signature"
 
 
 def test_an_envelope_signed_with_another_key_is_refused() -> None:

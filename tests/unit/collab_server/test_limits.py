@@ -40,7 +40,8 @@ def test_a_refusal_takes_nothing() -> None:
 
 def test_a_clock_that_steps_back_refills_nothing_and_breaks_nothing() -> None:
     bucket = TokenBucket(rate_per_s=1, burst=1)
-    assert bucket.take(1, now=10.0)
+    assert not bucket.take(2, now=10.0)
+    assert bucket.take(1, now=5.0)
     assert not bucket.take(1, now=5.0)
     assert not bucket.take(1, now=10.5)
     assert bucket.take(1, now=11.0)

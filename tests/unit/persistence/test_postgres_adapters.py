@@ -126,7 +126,7 @@ async def test_a_pool_that_is_used_up_is_unavailability_within_its_bound(
 ) -> None:
     monkeypatch.setattr(database, "BORROW_TIMEOUT_S", 0.05)
     pool = await create_pool(postgres_url, max_size=1)
-    async with pool.acquire():
+    async with pool.acquire(), asyncio.timeout(5):
         with pytest.raises(JournalUnavailable):
             await PostgresJournal(pool).ping()
     await PostgresJournal(pool).ping()
@@ -142,7 +142,7 @@ async def test_a_cancelled_append_does_not_spoil_the_held_connection_for_the_nex
         await blocker.execute("begin; lock table document_updates in access exclusive mode")
         appending = asyncio.create_task(journal.append([entry]))
         async with asyncio.timeout(10):
-            while not await blocker.fetchval("select exists (select from pg_locks where not granted)"):
+            while not await blocker.fetchval("select exists (select from pg_locks where not granted)"):  # noqa: ASYNC110
                 await asyncio.sleep(0)
         appending.cancel()
         with pytest.raises(asyncio.CancelledError):

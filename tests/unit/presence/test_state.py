@@ -191,6 +191,12 @@ def test_another_tab_that_repeats_it_first_does_not_take_a_new_tabs_id(states: A
     assert states.remove_owner(first) == [(X, 3)]
 
 
+def test_a_newcomer_takes_over_with_a_state_only(states: AwarenessStates) -> None:
+    first = Seat()
+    say(states, first, (X, 1, state("alice")), (Y, 1, state("alice")))
+    assert say(states, Seat(), (Y, 2, None)) == ([], [FOREIGN])
+
+
 def test_only_a_newcomer_takes_over_an_id(states: AwarenessStates) -> None:
     one_tab, other_tab = Seat(), Seat()
     say(states, one_tab, (X, 1, state("alice")))

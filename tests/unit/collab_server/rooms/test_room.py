@@ -127,12 +127,25 @@ async def test_presence_carries_the_verified_identity_and_comes_back_to_its_send
         ada, bob = at.join(room, subject="ada"), at.join(room)
         ada.send(cursor(5, user={"name": "The Queen", "color": "#ff0000"}, cursor=3))
         for person in (ada, bob):
-            shown = [message for message in person.messages if isinstance(message, Awareness)][-1]
+            shown = next(message for message in person.messages if isinstance(message, Awareness))
             state = orjson.loads(shown.entries[0].state)
             assert state == {
                 "user": {"id": "ada", "name": "Ada", "role": "editor", "color": "#ff0000"},
                 "cursor": 3,
             }
+
+
+async def test_a_client_that_comes_back_is_asked_to_announce_itself_with_a_new_clock() -> None:
+    async with house() as at:
+        room = await at.room()
+        ada, bob = at.join(room), at.join(room)
+        ada.send(cursor(5, clock=3))
+        assert ada.messages[-1] == Awareness((AwarenessEntry(5, 3, b"null"),))
+        assert isinstance(bob.messages[-1], Awareness)
+        assert bob.messages[-1].entries[0].state != b"null"
+        ada.transport.frames.clear()
+        ada.send(cursor(5, clock=4))
+        assert len(ada.messages) == 1, "asked once"
 
 
 async def test_a_newcomer_sees_who_is_here_and_a_query_is_answered() -> None:
