@@ -63,6 +63,7 @@ class Parts:
 
     settings: Settings
     server: Server
+    recorder: Recorder
     admin: HttpPort
     dev_keys: DevKeys | None
 
@@ -79,7 +80,8 @@ async def assembled(settings: Settings, announce: Announce) -> AsyncIterator[Par
         blobs = await _blobs(settings, announce, stack)
         bus = await _bus(settings, announce, stack)
         authenticator, dev_keys = await _authenticator(settings, announce, stack)
-        journal = PostgresJournal(pool)
+        journal = PostgresJournal(pool, hold_connection=True)
+        stack.push_async_callback(journal.close)
         recorder = Recorder(journal, settings.journal_max_backlog_bytes)
         recorder.start()
         stack.push_async_callback(recorder.stop)
@@ -107,7 +109,7 @@ async def assembled(settings: Settings, announce: Announce) -> AsyncIterator[Par
             await admin.start()
             stack.push_async_callback(admin.close)
             started(f"http://{settings.host}:{admin.port}/readyz")
-        yield Parts(settings, server, admin, dev_keys)
+        yield Parts(settings, server, recorder, admin, dev_keys)
 
 
 async def _drain_if_needed(server: Server) -> None:

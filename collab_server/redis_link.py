@@ -72,9 +72,9 @@ class RedisLink:
         return not self.is_up and self._failures > 0
 
     async def run(self, use: Callable[[Connection], Awaitable[None]]) -> None:
-        """Connect, hand the connection to `use`, and again with a growing random pause after a failure, for ever."""
+        """Connect, hand the connection to `use`, and again with a growing random pause, until it is cancelled."""
         clock = asyncio.get_running_loop().time
-        while True:
+        while not _is_cancelled():
             up_since = clock()
             try:
                 async with self._connected() as connection:
@@ -107,6 +107,12 @@ class RedisLink:
         exponent = min(self._failures - 1, 10)
         longest = min(self._times.longest_backoff_s, self._times.first_backoff_s * 2**exponent)
         return random.uniform(0, longest)  # noqa: S311 - jitter, no secret
+
+
+def _is_cancelled() -> bool:
+    """Until Python 3.12.4 a TaskGroup loses the cancellation that comes as one of its tasks fails (gh-116720)."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def command(*parts: bytes) -> bytes:

@@ -99,7 +99,8 @@ def configure_logging(level: str, log_format: str) -> None:
         _redact,
     ]
     renderers: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        # Plain tracebacks: rich ones print local variables, and those hold updates.
+        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
         if log_format == "console"
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_dump)]
     )

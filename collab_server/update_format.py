@@ -13,7 +13,7 @@ Source of the format: yjs Item.js, Content*.js, GC.js, Skip.js; lib0 decoding.js
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import orjson
 
@@ -121,17 +121,15 @@ def _check_json(update: bytes, at: int) -> int:
 
 def _is_too_deep(value: object) -> bool:
     level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        level = [child for parent in level for child in _children(parent)]
-        if not level:
-            return False
-    return True
+    for _ in range(MAX_DEPTH):
+        level = [child for parent in level for child in _children(parent) if isinstance(child, (dict, list))]
+    return bool(level)
 
 
-def _children(value: object) -> list[object]:
+def _children(value: object) -> Iterable[object]:
     if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else []
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 # Any, lib0's binary JSON

@@ -9,25 +9,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from collab_server.update_format import HAS_ORIGIN, HAS_PARENT_SUB, HAS_RIGHT_ORIGIN, READERS
-from collab_server.wire.lib0 import read_bytes, read_varuint
+from collab_server.update_reading import Id, Struct, read_update
 
 Wait = tuple[int, int, int, int]  # the struct at (client, clock) needs the one at (client, clock)
-
-
-# What a struct is placed by: client and clock of another, and 1 if that is its parent, 0 if a neighbour. `None`: none.
-Place = tuple[int, int, int] | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Structs:
-    """One client's structs in the order of their clocks: where each starts and what it is placed by."""
-
-    starts: list[int]
-    places: list[Place]
 
 
 def can_be_ordered(waits: Iterable[Wait], ends: Mapping[int, int]) -> bool:
@@ -68,87 +54,42 @@ def nesting(update: bytes, known: Mapping[int, int]) -> int:
 
     The update has passed every other check: its references go backwards, so following them ends.
     """
-    structs = _read_structs(update)
-    depths: dict[tuple[int, int], int] = {}
-    for client, own in structs.items():
-        for index in range(len(own.starts)):
-            _note_depth(client, index, structs, known, depths)
-    return max(depths.values(), default=0)
+    structs, _deletes = read_update(update)
+    found = _Structs(structs, known)
+    return max((found.depth(struct) for struct in structs), default=0)
 
 
-def _note_depth(
-    client: int,
-    index: int,
-    structs: Mapping[int, _Structs],
-    known: Mapping[int, int],
-    depths: dict[tuple[int, int], int],
-) -> None:
-    """Note the depth of one struct and of all it rests on. A loop, for the chain may be as long as the update."""
-    chain: list[tuple[tuple[int, int], int]] = []
-    depth = 0
-    while True:
-        here = client, index
-        if here in depths:
-            depth = depths[here]
-            break
-        place = structs[client].places[index]
-        if place is None:
-            chain.append((here, 0))
-            break
-        client, clock, step = place
-        chain.append((here, step))
-        if clock < known.get(client, 0):
-            break
-        index = bisect_right(structs[client].starts, clock) - 1
-    for here, step in reversed(chain):
-        depth += step
-        depths[here] = depth
+class _Structs:
+    """The structs of an update by client and clock, with the depths worked out so far."""
 
+    def __init__(self, structs: Iterable[Struct], known: Mapping[int, int]) -> None:
+        self._known = known
+        self._depths: dict[Id, int] = {}
+        self._by_client: dict[int, list[Struct]] = {}
+        for struct in structs:
+            self._by_client.setdefault(struct.client, []).append(struct)
 
-def _read_structs(update: bytes) -> dict[int, _Structs]:
-    structs = {}
-    clients, at = read_varuint(update, 0)
-    for _ in range(clients):
-        count, at = read_varuint(update, at)
-        client, at = read_varuint(update, at)
-        clock, at = read_varuint(update, at)
-        own = structs[client] = _Structs([], [])
-        for _ in range(count):
-            place, length, at = _read_struct(update, at)
-            own.starts.append(clock)
-            own.places.append(place)
-            clock += length
-    return structs
+    def depth(self, struct: Struct) -> int:
+        """How many types of this update are above `struct`. A loop, for the chain may be as long as the update."""
+        chain: list[tuple[Id, int]] = []
+        here: Struct | None = struct
+        depth = 0
+        while here is not None:
+            id_ = here.client, here.clock
+            if id_ in self._depths:
+                depth = self._depths[id_]
+                break
+            chain.append((id_, 1 if here.parent else 0))
+            here = self._below(here)
+        for id_, step in reversed(chain):
+            depth += step
+            self._depths[id_] = depth
+        return depth
 
-
-def _read_struct(update: bytes, at: int) -> tuple[Place, int, int]:
-    info = update[at]
-    reader = READERS[info]
-    if reader is None:
-        length, at = read_varuint(update, at + 1)
-        return None, length, at
-    place, at = _read_place(update, at + 1, info)
-    length, at = reader(update, at)
-    return place, length, at
-
-
-def _read_place(update: bytes, at: int, info: int) -> tuple[Place, int]:
-    place: Place = None
-    if info & (HAS_ORIGIN | HAS_RIGHT_ORIGIN):
-        place, at = _read_reference(update, at, 0)
-        if info & HAS_ORIGIN and info & HAS_RIGHT_ORIGIN:
-            _right_origin, at = _read_reference(update, at, 0)
-        return place, at
-    if update[at]:
-        _root_name, at = read_bytes(update, at + 1)
-    else:
-        place, at = _read_reference(update, at + 1, 1)
-    if info & HAS_PARENT_SUB:
-        _key, at = read_bytes(update, at)
-    return place, at
-
-
-def _read_reference(update: bytes, at: int, step: int) -> tuple[Place, int]:
-    client, at = read_varuint(update, at)
-    clock, at = read_varuint(update, at)
-    return (client, clock, step), at
+    def _below(self, struct: Struct) -> Struct | None:
+        """The struct of this update that `struct` has its place from: a neighbour in the same parent, or the parent."""
+        place = struct.origin or struct.right_origin or struct.parent
+        if place is None or place[1] < self._known.get(place[0], 0):
+            return None
+        structs = self._by_client[place[0]]
+        return structs[bisect_right(structs, place[1], key=lambda other: other.clock) - 1]

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 from pydantic import SecretStr
 
 from collab_server.settings import DevelopmentSettings, Settings
-from commands.running import CONFIGURATION_EXIT, read_values
+from commands.configuration import CONFIGURATION_EXIT, read_values
 
 
-def check_config(
-    dev: Annotated[bool, typer.Option("--dev", help="As `collab-server dev` would see them.")] = False,
-) -> None:
-    """Print the effective settings; exit 2 when `serve` would refuse them."""
+def print_config(*, dev: bool) -> None:
+    """Print `NAME=value` lines, then one line with `!` for each thing that is wrong; exit 2 if there is any."""
     settings = read_values(DevelopmentSettings if dev else Settings)
     for name in type(settings).model_fields:
         print(f"COLLAB_{name.upper()}={_shown(getattr(settings, name))}")

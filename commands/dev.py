@@ -15,7 +15,8 @@ from collab_server.assembly import Parts, assembled
 from collab_server.http_port import HttpPort
 from collab_server.settings import DevelopmentSettings, Settings
 from collab_server.telemetry import configure_logging
-from commands.running import StartUpLines, drain, read_settings, run
+from commands.configuration import read_settings
+from commands.running import StartUpLines, drain, run, until_stopped
 from rest_api.app import create_app
 from rest_api.playground import PlaygroundConfig
 from rest_api.sign_in import SignIn
@@ -23,8 +24,8 @@ from rest_api.sign_in import SignIn
 DEV_TOKEN_S = 12 * 3600  # a working day: nobody should have to sign in twice
 
 
-def dev() -> None:
-    """Run everything on this machine, with a playground page."""
+def run_dev() -> None:
+    """Read the settings and run until Ctrl-C."""
     settings = read_settings(DevelopmentSettings)
     configure_logging(settings.log_level, settings.log_format)
     run(lambda stop: _dev(settings, stop))
@@ -43,7 +44,7 @@ async def _dev(settings: Settings, stop: asyncio.Event) -> None:
             started(f"http://{settings.host}:{page.port}/")
         try:
             lines.say(f"ready http://{settings.host}:{page.port}/")
-            await stop.wait()
+            await until_stopped(parts, stop)
         finally:
             await page.close()
         await drain(parts, lines.say)

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
 
 import asyncpg
-import typer
 
 from collab_server.settings import Settings
-from commands.running import fail, read_values
-from persistence import migrate as migrations
+from commands.configuration import fail, read_values
+from persistence import migrate
 
 
-def migrate(
-    to: Annotated[str, typer.Option(help='Revision to go to: "head", "base", or a number such as 0001.')] = "head",
-    down: Annotated[bool, typer.Option("--down", help="Go back: what the steps drop is gone.")] = False,
-) -> None:
-    """Migrate the database of COLLAB_DATABASE_URL."""
+def run_migrate(to: str, *, down: bool) -> None:
+    """Go to revision `to` and say where the schema is then."""
     url = read_values(Settings).database_url
     if url is None:
         fail("COLLAB_DATABASE_URL is not set: there is no database to migrate.")
@@ -29,7 +24,7 @@ def migrate(
 
 async def _migrate(url: str, to: str, down: bool) -> None:
     if down:
-        await migrations.downgrade(url, to)
+        await migrate.downgrade(url, to)
     else:
-        await migrations.upgrade(url, to)
-    print(f"schema is at {await migrations.current(url) or 'base'}")
+        await migrate.upgrade(url, to)
+    print(f"schema is at {await migrate.current(url) or 'base'}")

@@ -6,55 +6,27 @@ import asyncio
 import contextlib
 import resource
 import signal
-import sys
 import time
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, NoReturn
 
 import structlog
 import typer
-from pydantic import ValidationError
+import uvloop
 from rich.console import Console
 
 from collab_server.assembly import Parts
 from collab_server.errors import ConfigurationError
-from collab_server.settings import Settings
+from commands.configuration import fail
 
 log = structlog.get_logger(__name__)
-
-CONFIGURATION_EXIT = 2
-
-
-def read_values(kind: type[Settings]) -> Settings:
-    """The settings of the environment; ends the command with a sentence for each value that cannot be meant."""
-    try:
-        return kind()
-    except ValidationError as error:
-        fail(*(f"COLLAB_{'.'.join(map(str, e['loc'])).upper()}: {e['msg'].lower()}" for e in error.errors()))
-
-
-def read_settings(kind: type[Settings]) -> Settings:
-    """Like `read_values`, and the values must not contradict each other."""
-    settings = read_values(kind)
-    if problems := settings.problems():
-        fail(*problems)
-    return settings
-
-
-def fail(*sentences: str) -> NoReturn:
-    """End the command: what is wrong and what to do, on standard error."""
-    for sentence in sentences:
-        print(f"collab-server: {sentence}", file=sys.stderr)
-    raise typer.Exit(CONFIGURATION_EXIT)
 
 
 def run(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
     """Run `work` on a uvloop; its event is set by Ctrl-C or SIGTERM."""
-    import uvloop
-
     _allow_many_sockets()
 
-    async def until_stopped() -> None:
+    async def main() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -63,7 +35,7 @@ def run(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
 
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(until_stopped())
+            runner.run(main())
     except ConfigurationError as error:
         fail(str(error))
 
@@ -72,6 +44,23 @@ def _allow_many_sockets() -> None:
     """Every connection is a file: take as many as the system lets us have."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def until_stopped(parts: Parts, stop: asyncio.Event) -> None:
+    """Wait for `stop`. Ends the command if the recorder fails: a server that cannot journal must not go on."""
+    stopping = asyncio.create_task(stop.wait())
+    recording = asyncio.create_task(parts.recorder.wait_stopped())
+    await asyncio.wait((stopping, recording), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if recording.done():
+        fail_at_work("the recorder has failed: no edit can be stored any more", recording.exception())
+    recording.cancel()
+
+
+def fail_at_work(sentence: str, error: BaseException | None) -> NoReturn:
+    """End the command after it was up: whoever runs it starts it again."""
+    log.critical("stopped_by_failure", detail=sentence, exc_info=error)
+    raise typer.Exit(1)
 
 
 async def drain(parts: Parts, say: Callable[[str], None]) -> None:

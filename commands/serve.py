@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated
 
 import structlog
-import typer
 
 from collab_server.assembly import assembled
 from collab_server.settings import Settings
 from collab_server.telemetry import configure_logging
-from commands.running import drain, fail, logged, read_settings, run
+from commands.configuration import fail, read_values
+from commands.running import drain, logged, run, until_stopped
 
 log = structlog.get_logger(__name__)
 
 
-def serve(
-    allow_embedded: Annotated[
-        bool, typer.Option("--allow-embedded", help="Start even on embedded parts or development sign-in.")
-    ] = False,
-) -> None:
-    """Run the WebSocket server and its admin port (production)."""
-    settings = read_settings(Settings)
-    if not allow_embedded and (found := settings.embedded_parts()):
-        fail(*found, "These are for one machine only: set them, or add --allow-embedded if that is what you want.")
+def run_serve(*, allow_embedded: bool) -> None:
+    """Read the settings and run until SIGTERM. Ends at once when a part is not fit for production."""
+    settings = read_values(Settings)
+    embedded = [] if allow_embedded else settings.embedded_parts()
+    if found := settings.problems() + embedded:
+        hint = "What belongs to one machine only is let through by --allow-embedded."
+        fail(*found, *([hint] if embedded else []))
     configure_logging(settings.log_level, settings.log_format)
     run(lambda stop: _serve(settings, stop))
 
@@ -32,5 +29,5 @@ def serve(
 async def _serve(settings: Settings, stop: asyncio.Event) -> None:
     async with assembled(settings, logged) as parts:
         log.info("ready", port=parts.server.port, admin_port=parts.admin.port)
-        await stop.wait()
+        await until_stopped(parts, stop)
         await drain(parts, lambda line: log.info("drain", detail=line))

@@ -1,7 +1,8 @@
 """The recorder: one task's updates on their way into the journal, in natural group commit.
 
-One commit is in flight at a time; everything that arrives meanwhile is the next batch; no timer runs. An update costs
-its caller an append to a queue, never an await. The recorder must never drop an entry, nor call one durable before the
+One commit is in flight at a time; everything that arrives meanwhile is the next batch. The first update after a quiet
+moment is committed at once; while updates keep coming, commits begin at least `GATHER_S` apart. An update costs its
+caller an append to a queue, never an await. The recorder must never drop an entry, nor call one durable before the
 journal has committed it: acknowledgements rest on `durable`. Owned by the server's assembly, fed by rooms.
 
 An unavailable journal is retried for ever, with full-jitter backoff; the backlog is bounded in bytes meanwhile. A batch
@@ -31,6 +32,9 @@ BATCH_ROWS = 1_000
 BATCH_BYTES = 4_000_000
 # What an entry costs beside its bytes: the objects, and its place in the queue.
 ENTRY_OVERHEAD_BYTES = 400
+# A commit costs this process some 100 us however few rows it has. A few milliseconds between two of them make ten
+# rows of one at 2,000 updates a second, and add less to an acknowledgement than a commit on a cloud disk takes.
+GATHER_S = 0.004
 # What `accepts` keeps free for what comes with an update: its reach and its client ids.
 ENTRY_RESERVE_BYTES = 64_000
 BACKOFF_FIRST_S = 0.05
@@ -172,8 +176,12 @@ class Recorder:
                 self._owner.result()
 
     async def _run(self) -> None:
+        began = -GATHER_S
         while True:
             if self._backlog:
+                if (early_s := began + GATHER_S - self._clock()) > 0 and not self._stopping:
+                    await asyncio.sleep(early_s)
+                began = self._clock()
                 await self._commit(self._next_batch())
             elif self._stopping:
                 return

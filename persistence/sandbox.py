@@ -9,7 +9,7 @@ Called by the checkpointer, and by whoever reads document content.
 import asyncio
 import io
 import os
-import pickle
+import pickle  # nosec B403
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
@@ -24,7 +24,7 @@ from persistence import sandbox_worker
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-MEMORY_BYTES = 1024 * 1024 * 1024  # a 20 MB document with its history folds in under half of it
+MEMORY_BYTES = 1024 * 1024 * 1024  # a 20 MB document of 600,000 structs takes 0.7 GB to fold
 MAX_WORKERS = 2
 START_TIMEOUT_S = 30.0  # 0.2 s on an idle machine
 # The worker's own alarm comes first; this much later it is killed from outside (seconds).
@@ -32,6 +32,7 @@ KILL_AFTER_S = 1.0
 # A worker is replaced after this many calls, so that heap fragmentation never nears the memory limit.
 CALLS_A_WORKER = 500
 MAX_ANSWER_BYTES = 512 * 1024 * 1024
+CHUNK_BYTES = 1024 * 1024  # what is copied at once while the loop waits: well under 1 ms
 READ_AHEAD_BYTES = 4 * 1024 * 1024  # asyncio's 64 kB would cost hundreds of wake-ups on a large state
 
 
@@ -167,15 +168,18 @@ class _Worker:
         await self._process.wait()
 
     async def _exchange(self, request: bytes) -> bytes:
-        self._requests.write(sandbox_worker.framed(request))
-        await self._requests.drain()
+        self._requests.write(sandbox_worker.size_of(request))
+        for start in range(0, len(request), CHUNK_BYTES):
+            self._requests.write(memoryview(request)[start : start + CHUNK_BYTES])
+            await self._requests.drain()
         return await self._read()
 
     async def _read(self) -> bytes:
         size = int.from_bytes(await self._answers.readexactly(sandbox_worker.SIZE_BYTES), "big")
         if size > MAX_ANSWER_BYTES:
             raise SandboxFailed("died", f"an answer of {size} bytes")
-        return await self._answers.readexactly(size)
+        chunks = [await self._answers.readexactly(min(CHUNK_BYTES, size - at)) for at in range(0, size, CHUNK_BYTES)]
+        return b"".join(chunks)
 
     async def _bounded(self, exchange: Awaitable[bytes], timeout_s: float) -> bytes:
         try:
@@ -202,10 +206,11 @@ def _obituary(status: int) -> SandboxFailed:
 
 
 def _value(answer: bytes, module: str) -> Any:
-    if answer[:1] == sandbox_worker.RAISED:
-        raise SandboxFailed("raised", answer[1:].decode(errors="replace"))
+    stream = io.BytesIO(answer)
+    if stream.read(1) == sandbox_worker.RAISED:
+        raise SandboxFailed("raised", stream.read().decode(errors="replace"))
     try:
-        return _PlainUnpickler(answer[1:], module).load()
+        return _PlainUnpickler(stream, module).load()
     except Exception as error:
         raise SandboxFailed("died", f"an answer that cannot be read: {type(error).__name__}") from error
 
@@ -213,8 +218,8 @@ def _value(answer: bytes, module: str) -> Any:
 class _PlainUnpickler(pickle.Unpickler):
     """Builds plain values, and dataclasses of one module by their own name; nothing a worker could abuse."""
 
-    def __init__(self, pickled: bytes, module: str) -> None:
-        super().__init__(io.BytesIO(pickled))
+    def __init__(self, pickled: io.BytesIO, module: str) -> None:
+        super().__init__(pickled)
         self._module = module
 
     def find_class(self, module: str, name: str) -> Any:

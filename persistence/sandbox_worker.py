@@ -6,7 +6,7 @@ call, which the kernel delivers even while native code holds the interpreter. St
 """
 
 import os
-import pickle
+import pickle  # nosec B403
 import resource
 import signal
 import sys
@@ -23,9 +23,9 @@ MAX_DETAIL = 200
 NICENESS = 5  # a fold may take a while; the server's event loop may not wait for it
 
 
-def framed(body: bytes) -> bytes:
-    """A message as it goes over the pipe: its size (8 bytes, big-endian), then itself."""
-    return len(body).to_bytes(SIZE_BYTES, "big") + body
+def size_of(body: bytes) -> bytes:
+    """What goes over the pipe before each message: its size, 8 bytes, big-endian."""
+    return len(body).to_bytes(SIZE_BYTES, "big")
 
 
 def main() -> None:
@@ -36,7 +36,9 @@ def main() -> None:
     _limit(int(memory_bytes))
     _send(answers, RETURNED)
     while size := requests.read(SIZE_BYTES):
-        timeout_s, function, args = pickle.loads(requests.read(int.from_bytes(size, "big")))  # noqa: S301 - our parent's
+        request = requests.read(int.from_bytes(size, "big"))
+        # Our own server's request; what comes back from here is not trusted as much, see `Sandbox`.
+        timeout_s, function, args = pickle.loads(request)  # noqa: S301  # nosec B301
         signal.setitimer(signal.ITIMER_REAL, timeout_s)
         answer = _answer(function, args)
         signal.setitimer(signal.ITIMER_REAL, 0)
@@ -75,7 +77,8 @@ def _answer(function, args) -> bytes:  # type: ignore[no-untyped-def]  # whateve
 
 
 def _send(answers: BinaryIO, body: bytes) -> None:
-    answers.write(framed(body))
+    answers.write(size_of(body))
+    answers.write(body)
     answers.flush()
 
 

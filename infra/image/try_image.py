@@ -1,8 +1,8 @@
 """Starts the image once for real without a container engine: its root as a chroot, its user, command and settings.
 
 A PostgreSQL of the tests on the loopback, a root file system that is read-only, one edit by a real client. It must
-never write into the image's root. Called by infra/image/build as root: `python -m infra.image.try_image ROOT CONFIG`,
-where CONFIG is the image's configuration as JSON. Exits 1, with the server's log, when anything is not as promised.
+never write into the image's root. Called by infra/image/build as root: `python -m infra.image.try_image ROOT IMAGE`,
+where IMAGE is what `buildah inspect` says of it. Exits 1, with the server's log, when anything is not as promised.
 """
 # ruff: noqa: S101, S603, T201 - a command for people, on commands of its own, whose checks are assertions
 
@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from collab_server.telemetry import configure_logging
 from tests.services.client import Client
 from tests.services.postgres import PostgresForTests, apart
 from tests.services.server import free_port
@@ -143,14 +144,15 @@ def try_image(image: Image, database_url: str, log: Path) -> None:
     print(f"  ready in {ready_s:.1f} s · healthy · edited and read · SIGTERM: drained in {stop_s:.1f} s, exit 0")
 
 
-def main(root: str, config: str) -> int:
+def main(root: str, described: str) -> int:
     """Try it on a database and a volume that are gone afterwards."""
+    configure_logging("warning", "console")
     postgres = PostgresForTests()
     postgres.start()
     volume = Path(tempfile.mkdtemp(prefix="collab-server-image-"))
     log = Path(f"{volume}.log")
     try:
-        image = Image(Path(root), json.loads(Path(config).read_text()), volume)
+        image = Image(Path(root), json.loads(Path(described).read_text())["Docker"]["config"], volume)
         owner, group = (int(number) for number in image.config["User"].split(":"))
         os.chown(volume, owner, group)
         try_image(image, apart(postgres.empty_database()), log)

@@ -1,4 +1,4 @@
-"""The document that the hostile updates of this corpus are aimed at: four clients, every shared type, 100 bytes a client.
+"""The document that the hostile updates of this corpus are aimed at: four clients, every shared type, 1.2 kB.
 
 Client ids are the interesting ones: the smallest, one of one byte, one past 31 bits, one close to the largest.
 """

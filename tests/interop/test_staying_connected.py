@@ -56,7 +56,6 @@ async def test_clients_see_each_other_again_after_a_restart_of_the_server(
     restarting = asyncio.create_task(asyncio.to_thread(dev_server.restart))
     await asyncio.gather(alice.wait("disconnected"), bob.wait("disconnected"))
     await restarting
-    # They return with the clocks they left with, so they may be seen only once they have renewed (15 to 18 s later).
     await asyncio.gather(
-        alice.wait("peers", names=["bob"], patience_s=25), bob.wait("peers", names=["alice"], patience_s=25)
+        alice.wait("peers", names=["bob"], patience_s=10), bob.wait("peers", names=["alice"], patience_s=10)
     )

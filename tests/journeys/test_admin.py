@@ -1,4 +1,4 @@
-"""The private port: what operators and balancers ask, who may ask it, and that no answer tells a text or a token (T20)."""
+"""The private port: what operators and balancers ask, who may ask, and that no answer tells a text or a token (T20)."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ async def until_ready(server: ServerProcess, status: int) -> dict[str, Any]:
 
 
 async def test_readiness_follows_the_database_and_names_it(
-    start_server: StartServer, postgres_server: EmbeddedPostgres
+    postgres_server: EmbeddedPostgres, start_server: StartServer
 ) -> None:
     server = start_server(auth="open", database_url=postgres_server.url)
     assert (await until_ready(server, 200))["status"] == "ready"

@@ -79,6 +79,18 @@ class RawSocket:
             head = await self._reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 101"), head
 
+    async def survives(self, sent: bytes) -> bool:
+        """Send, and say once the server has acted on it whether this connection goes on: then it answers a ping."""
+        self.write(sent + frame(b"still here?", PING))
+        async with asyncio.timeout(30):
+            while b"\x8a\x0bstill here?" not in self.received:
+                chunk = await self._reader.read(65536)
+                self.received += chunk
+                if not chunk or _close_code(self.received) is not None:
+                    return False
+        self.received = b""
+        return True
+
     async def until_end(self) -> bytes:
         """Everything that came until the server ended its side."""
         async with asyncio.timeout(30):

@@ -30,8 +30,8 @@ def running_server(
     """A server on a database of its own; keywords are settings in lower case."""
     url = apart(postgres_of_major(None).fresh_database())
     server = ServerProcess(folders.mktemp("server"), database_url=url, **settings)
-    server.start()
     try:
+        server.start()
         yield server
     finally:
         server.stop()
@@ -56,7 +56,7 @@ def admin_json(server: ServerProcess, path: str, token: str | None = None) -> tu
     return status, json.loads(body)
 
 
-def metric(server: ServerProcess, name: str, **labels: str) -> float:
+def metric(server: ServerProcess, name: str, /, **labels: str) -> float:
     """The sample of that full name (`collab_closes_total`) and those labels; 0.0 for one never counted."""
     _status, body = admin_get(server, "/metrics")
     text = body.decode()
@@ -67,7 +67,7 @@ def metric(server: ServerProcess, name: str, **labels: str) -> float:
     return 0.0
 
 
-async def until_metric(server: ServerProcess, name: str, value: float, **labels: str) -> None:
+async def until_metric(server: ServerProcess, name: str, value: float, /, **labels: str) -> None:
     """Wait until that sample is `value`: what ends a connection is counted before the peer sees it, but not long."""
     async with asyncio.timeout(20):
         while (found := await asyncio.to_thread(metric, server, name, **labels)) != value:

@@ -19,7 +19,8 @@ from tests.services.redis import RedisServer
 from tests.services.tcp_relay import Relay
 
 PATIENCE_S = 10.0
-HASTY = LinkTimes(call_s=0.3, heartbeat_s=0.1, longest_backoff_s=0.1)
+PATIENT = LinkTimes(call_s=2.0, longest_backoff_s=0.1)
+HASTY = LinkTimes(call_s=0.6, heartbeat_s=0.3, longest_backoff_s=0.1)
 MakeBus = Callable[..., Awaitable[RedisBus]]
 
 
@@ -28,8 +29,8 @@ async def make_bus(redis_server: RedisServer) -> AsyncIterator[MakeBus]:
     """Makes started buses on the test's own server and closes them."""
     made: list[RedisBus] = []
 
-    async def make(task_id: str, key: bytes | None = None) -> RedisBus:
-        bus = RedisBus(redis_server.url, task_id, "test:", hmac_key=key, times=HASTY)
+    async def make(task_id: str, key: bytes | None = None, times: LinkTimes = PATIENT) -> RedisBus:
+        bus = RedisBus(redis_server.url, task_id, "test:", hmac_key=key, times=times)
         made.append(bus)
         await bus.start()
         await until_reachable(bus)
@@ -139,7 +140,7 @@ async def test_with_a_key_only_envelopes_signed_with_it_are_heard(make_bus: Make
 
 async def test_a_bus_starts_while_redis_is_away(make_bus: MakeBus, redis_server: RedisServer) -> None:
     redis_server.stop()
-    bus, heard, document = RedisBus(redis_server.url, "one", "test:", times=HASTY), list[Envelope](), uuid4()
+    bus, heard, document = RedisBus(redis_server.url, "one", "test:", times=PATIENT), list[Envelope](), uuid4()
     told: list[None] = []
     bus.on_reconnect = lambda: told.append(None)
     await bus.start()
@@ -184,14 +185,15 @@ async def test_a_broken_publishing_connection_loses_nothing_and_keeps_the_order(
 async def test_a_hanging_redis_never_holds_the_loop_and_is_given_up(
     make_bus: MakeBus, redis_server: RedisServer
 ) -> None:
-    one, two, heard, document = await make_bus("one"), await make_bus("two"), list[Envelope](), uuid4()
+    one, two = await make_bus("one", times=HASTY), await make_bus("two", times=HASTY)
+    heard, document = list[Envelope](), uuid4()
     await two.subscribe(document, heard.append)
     told: list[None] = []
     two.on_reconnect = lambda: told.append(None)
     redis_server.pause()
     loop = asyncio.get_running_loop()
     worst, began = 0.0, loop.time()
-    while loop.time() - began < 6 * HASTY.call_s:
+    while loop.time() - began < 3 * HASTY.call_s:
         turn = loop.time()
         one.publish(update("one", document, bytes(100_000)))
         await asyncio.sleep(0.001)
@@ -225,11 +227,11 @@ async def test_a_subscription_confirmed_too_late_is_announced(make_bus: MakeBus,
 
 
 async def test_an_idle_connection_is_probed_and_kept(make_bus: MakeBus, redis_server: RedisServer) -> None:
-    bus, told = await make_bus("one"), list[None]()
+    bus, told = await make_bus("one", times=LinkTimes(heartbeat_s=0.4)), list[None]()
     bus.on_reconnect = lambda: told.append(None)
     for document in (None, uuid4()):  # Redis answers a probe differently before and after the first subscription
         probes = pings(redis_server)
-        await until(lambda probes=probes: pings(redis_server) >= probes + 3)
+        await until(lambda probes=probes: pings(redis_server) >= probes + 2)
         await bus.subscribe(document, lambda envelope: None)
     await bus.ping()
     assert told == []
@@ -335,7 +337,8 @@ async def test_cancelled_callers_never_mix_up_answers(make_bus: MakeBus) -> None
 
 
 async def test_closing_while_redis_hangs_ends_in_time(make_bus: MakeBus, redis_server: RedisServer) -> None:
-    bus = await make_bus("one")
+    """Closing gives up after 0.6 s, as the listening link does after two silent heartbeats: both at the same moment."""
+    bus = await make_bus("one", times=HASTY)
     await bus.subscribe(uuid4(), lambda envelope: None)
     redis_server.pause()
     bus.publish(update("one", uuid4(), b"x"))
