@@ -57,13 +57,18 @@ check: $(VENV)/.dev ## ruff, mypy, import rules, unsafe calls, secrets, Dockerfi
 
 test: $(VENV)/.dev ## every test, on real parts
 	@$(MAKE) --no-print-directory web
+	@$(BIN)/python -m tests.services.ministack >/dev/null
+	@$(BIN)/python -m tests.services.node >/dev/null
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
 bench: $(VENV)/.dev ## what one update costs
 	@$(BIN)/python -m bench
 
-load: $(VENV)/.dev ## a short load run against a local server, with an HTML report
-	@$(BIN)/python -m loadtests
+load: $(VENV)/.dev ## a short load run against a server of its own, with an HTML report (SCENARIO=pairs)
+	@$(BIN)/python -m loadtests --scenario $(or $(SCENARIO),smoke)
+
+image: $(VENV)/.dev ## build the container image, without a Docker engine too, and start it once
+	@PYTHON=$(BIN)/python infra/image/build
 
 lock: ## pin every dependency with its hashes (needs uv)
 	@uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes -q --upgrade -o requirements-runtime.lock

@@ -72,12 +72,19 @@ class Subscriber:
 
     async def _listen(self, connection: Connection) -> None:
         self._ask_for_everything()
+        # No TaskGroup: until Python 3.12.4 it loses a cancellation that comes as one of its tasks fails (gh-116720).
+        twins = [
+            asyncio.create_task(self._read(connection), name="bus-subscriber-read"),
+            asyncio.create_task(self._write(connection), name="bus-subscriber-write"),
+        ]
         try:
-            async with asyncio.TaskGroup() as twins:
-                twins.create_task(self._read(connection), name="bus-subscriber-read")
-                twins.create_task(self._write(connection), name="bus-subscriber-write")
+            ended, _ = await asyncio.wait(twins, return_when=asyncio.FIRST_COMPLETED)
+            await ended.pop()
         finally:
             self._lost()
+            for twin in twins:
+                twin.cancel()
+            await asyncio.gather(*twins, return_exceptions=True)
 
     def _ask_for_everything(self) -> None:
         self._commands = [command(b"SUBSCRIBE", *self._channels)] if self._channels else []

@@ -74,7 +74,7 @@ class RedisLink:
     async def run(self, use: Callable[[Connection], Awaitable[None]]) -> None:
         """Connect, hand the connection to `use`, and again with a growing random pause, until it is cancelled."""
         clock = asyncio.get_running_loop().time
-        while not _is_cancelled():
+        while True:
             up_since = clock()
             try:
                 async with self._connected() as connection:
@@ -85,7 +85,7 @@ class RedisLink:
                 if clock() - up_since > self._times.longest_backoff_s + self._times.call_s:
                     self._failures = 0
                 if not self._failures:  # once an outage, not once an attempt
-                    log.warning("redis_link_lost", link=self._name, error=_cause(error))
+                    log.warning("redis_link_lost", link=self._name, error=f"{type(error).__name__}: {error}")
             self._failures += 1
             await asyncio.sleep(self._pause_s())
 
@@ -109,20 +109,7 @@ class RedisLink:
         return random.uniform(0, longest)  # noqa: S311 - jitter, no secret
 
 
-def _is_cancelled() -> bool:
-    """Until Python 3.12.4 a TaskGroup loses the cancellation that comes as one of its tasks fails (gh-116720)."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
 def command(*parts: bytes) -> bytes:
     """One Redis command, encoded."""
     packed: bytes = hiredis.pack_command(parts)  # type: ignore[arg-type]  # its stub allows tuples of one only
     return packed
-
-
-def _cause(error: Exception) -> str:
-    """The failure in a few words, out of the group that a pair of tasks wraps it in."""
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return f"{type(error).__name__}: {error}"

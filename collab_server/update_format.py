@@ -182,21 +182,13 @@ def _skip_integer(update: bytes, at: int) -> int:
 
 
 def _readers() -> tuple[Reader | None, ...]:
-    """The reader of each info byte; `None` where no real client writes that byte.
+    """The reader of each info byte; `None` where there is none.
 
-    A map entry never has a right origin (Yjs `typeMapSet`, `redoItem`) and never holds text, an embed or a format mark;
-    forged ones made reading never end.
+    Any content may have any place: a text item behind a map entry makes no sense, but becomes one in every replica that
+    takes it, and whoever tells others of its state must not be refused for it.
     """
-    text = {4: _string, 5: _embed, 6: _format}
-    values = {1: _deleted, 3: _binary, 7: read_type, 8: _any}
-    table: list[Reader | None] = [None] * 0x100
-    for flags in (0, HAS_ORIGIN, HAS_RIGHT_ORIGIN, HAS_ORIGIN | HAS_RIGHT_ORIGIN):
-        for content, reader in (text | values).items():
-            table[flags | content] = reader
-    for flags in (HAS_PARENT_SUB, HAS_PARENT_SUB | HAS_ORIGIN):
-        for content, reader in values.items():
-            table[flags | content] = reader
-    return tuple(table)
+    contents = {1: _deleted, 3: _binary, 4: _string, 5: _embed, 6: _format, 7: read_type, 8: _any}
+    return tuple(contents.get(info & _CONTENT_BITS) for info in range(0x100))
 
 
 READERS = _readers()
@@ -204,7 +196,4 @@ READERS = _readers()
 
 def reason_against(info: int) -> str:
     """Why an info byte without a reader is refused."""
-    content = info & _CONTENT_BITS
-    if content in _REFUSED_CONTENT:
-        return _REFUSED_CONTENT[content]
-    return "misplaced_content" if READERS[content] else "unknown_content"
+    return _REFUSED_CONTENT.get(info & _CONTENT_BITS, "unknown_content")

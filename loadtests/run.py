@@ -37,7 +37,7 @@ class NotRun(Exception):
     """The scenario could not be run at all; the message says why and what to do."""
 
 
-def options() -> argparse.Namespace:
+def options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m loadtests.run", description="Load a collaboration server.")
     parser.add_argument("url", nargs="?", default="ws://127.0.0.1:8081/ws", help="ws://HOST:PORT/ws (%(default)s)")
     parser.add_argument("--scenario", default="smoke", help="a table of scenarios.toml (%(default)s)")
@@ -48,7 +48,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--token", help="one JWT for everybody; it needs a grant for load-* or all documents")
     parser.add_argument("--tokens", type=Path, help="a file with one JWT a line, dealt out in turn")
     parser.add_argument("--html", type=Path, default=Path("load-report.html"), help="the report (%(default)s)")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def chosen_scenario(chosen: argparse.Namespace) -> Scenario:
@@ -146,8 +146,9 @@ def measure(chosen: argparse.Namespace, scenario: Scenario, console: Console) ->
         return Outcome.from_json(json.loads(outcome.read_text()))
 
 
-def main() -> int:
-    chosen, console = options(), Console()
+def main(arguments: list[str] | None = None) -> int:
+    """Run what `arguments` ask for (by default the command line's); returns the exit code."""
+    chosen, console = options(arguments), Console()
     try:
         scenario = chosen_scenario(chosen)
         outcome = measure(chosen, scenario, console)

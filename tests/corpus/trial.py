@@ -26,6 +26,8 @@ from tests.corpus.live_document import LiveDocument
 from tests.corpus.mutation import damage, forge
 
 MUTANTS_OF_ONE_UPDATE = 10
+import os
+FORGED = float(os.environ.get("F","0.3"))
 
 
 class Meter:
@@ -89,7 +91,7 @@ def try_mutations(seed: int, count: int, sessions: list[list[bytes]]) -> dict[st
         document = LiveDocument()
         for real in session:
             for _ in range(MUTANTS_OF_ONE_UPDATE):
-                mutant = forge(random, document.known) if random.random() < 0.3 else damage(random, real, others)
+                mutant = forge(random, document.known) if random.random() < FORGED else damage(random, real, others)
                 outcomes[meter.run(lambda mutant=mutant: document.offer(mutant))] += 1
                 offered += 1
             outcomes["real " + document.offer(real)] += 1

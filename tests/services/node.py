@@ -199,3 +199,7 @@ async def converged(clients: Iterable[NodeClient], *, patience_s: float = PATIEN
     for read in ("text", "delta", "map", "array", "xml", "text_sha"):
         assert all(state[read] == states[0][read] for state in states), f"equal snapshots, different {read}"
     return states[0]
+
+
+if __name__ == "__main__":
+    install_packages(INTEROP)

@@ -31,7 +31,7 @@ class ServerProcess:
         self.folder = folder
         self.ws_port, self.admin_port, self.http_port = free_port(), free_port(), free_port()
         self._command = command
-        self._settings = settings
+        self.settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._log = folder / "server.log"
 
@@ -69,7 +69,7 @@ class ServerProcess:
             "admin_port": self.admin_port,
             "http_port": self.http_port,
             "data_dir": self.folder / "data",
-            **self._settings,
+            **self.settings,
         }
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("COLLAB_")}
         return inherited | {f"COLLAB_{name.upper()}": str(value) for name, value in own.items()}
