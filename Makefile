@@ -73,6 +73,7 @@ image: $(VENV)/.dev ## build the container image, without a Docker engine too, a
 lock: ## pin every dependency with its hashes (needs uv)
 	@uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes -q --upgrade -o requirements-runtime.lock
 	@uv pip compile pyproject.toml --extra embedded --group build --universal --python-version 3.11 --generate-hashes -q --upgrade -o requirements-embedded.lock
+	@uv pip compile --group pyproject.toml:build --constraint requirements-embedded.lock --universal --python-version 3.11 --generate-hashes -q --upgrade -o infra/image/requirements-build.lock
 	@uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes -q --upgrade -o requirements.lock
 
 clean: ## remove what the targets made (keeps .data)

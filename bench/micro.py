@@ -57,8 +57,7 @@ def measure() -> dict[str, float]:
     def check_all() -> None:
         clocks: dict[int, int] = {}
         for update in updates:
-            for client, end in check_update(update, clocks).clocks:
-                clocks[client] = end
+            clocks.update(check_update(update, clocks).clocks)
 
     def apply_all() -> None:
         replica = Replica()

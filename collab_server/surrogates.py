@@ -10,6 +10,7 @@ Pure; belongs to one document. Called by `rooms.replica`, which must let it `lea
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from collab_server.update_format import UpdateRefused
 from collab_server.update_reading import STRING, Id, Struct, read_update
@@ -33,10 +34,11 @@ class SurrogatePairs:
             structs, _deletes = read_update(update)
             self._second_halves |= _second_halves(structs)
 
-    def check(self, update: bytes) -> None:
+    def check(self, update: bytes, known: Mapping[int, int]) -> None:
         """Raise `UpdateRefused` if `update`, which has passed the firewall, cuts a pair of the document or its own.
 
-        Costs nothing to speak of while neither has one.
+        Where `known` (client → end clock) ends inside a struct, that is cut too: its first part is left out. Costs
+        nothing to speak of while there is no pair.
         """
         if not self._second_halves and not _MAY_HOLD_A_PAIR(update):
             return
@@ -44,7 +46,7 @@ class SurrogatePairs:
         added = _second_halves(structs)
         if not self._second_halves and not added:
             return
-        cuts: set[Id] = set()  # places where something begins; just before a second half nothing may
+        cuts = set(known.items())  # where something begins: no second half may be there
         for struct in structs:
             cuts.add((struct.client, struct.clock))
             if struct.origin:

@@ -7,7 +7,7 @@ update leaves it unsafe (reading it may end the process). Belongs to one thread.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from pycrdt import Doc
 
@@ -44,9 +44,11 @@ class Replica:
     def load(cls, checkpoint: bytes | None, updates: Sequence[bytes]) -> Replica:
         """Rebuild a copy from storage. Journaled bytes have passed the firewall when they came in."""
         replica = cls()
-        with _panics_contained(replica):
+        try:
             replica._doc = replay(checkpoint, updates)
             replica.clocks = check_state_vector(replica._doc.get_state())
+        except BaseException as error:
+            replica._fail(error)
         return replica
 
     def apply(self, update: bytes) -> UpdateSummary | None:
@@ -57,16 +59,25 @@ class Replica:
         summary = check_update(update, clocks)
         if summary.is_empty:
             return None
-        if any(clocks.get(client, 0) < end for client, end in summary.clocks):
-            with _panics_contained(self):
-                self._doc.apply_update(update)
-            for client, end in summary.clocks:
-                if clocks.get(client, 0) < end:
-                    clocks[client] = end
-        elif not self._apply_deletes(update):
-            return None
+        for client, end in summary.clocks:
+            if clocks.get(client, 0) < end:
+                self._apply_structs(update, summary)
+                break
+        else:
+            if not self._apply_deletes(update):
+                return None
         self._encoded = None
         return summary
+
+    def _apply_structs(self, update: bytes, summary: UpdateSummary) -> None:
+        try:
+            self._doc.apply_update(update)
+        except BaseException as error:
+            self._fail(error)
+        clocks = self.clocks
+        for client, end in summary.clocks:
+            if clocks.get(client, 0) < end:
+                clocks[client] = end
 
     def _apply_deletes(self, update: bytes) -> bool:
         """Apply an update whose structs are all known; say whether its delete set brought news.
@@ -75,10 +86,12 @@ class Replica:
         that comes with every reconnect is neither journaled nor relayed again.
         """
         self._news = False
-        with _panics_contained(self):
+        try:
             subscription = self._doc.observe(self._observed)
             self._doc.apply_update(update)
             self._doc.unobserve(subscription)  # not after a failure: the Doc must not be touched then
+        except BaseException as error:
+            self._fail(error)
         return self._news
 
     def _observed(self, _event: object) -> None:
@@ -97,12 +110,15 @@ class Replica:
             raise ReplicaBroken
         if state_vector != EMPTY_STATE_VECTOR:
             check_state_vector(state_vector)
-            with _panics_contained(self):
-                return self._doc.get_update(state_vector)
-        if self._encoded is None:
-            with _panics_contained(self):
-                self._encoded = self._doc.get_update()
-        return self._encoded
+        elif self._encoded is not None:
+            return self._encoded
+        try:
+            update: bytes = self._doc.get_update(state_vector)
+        except BaseException as error:
+            self._fail(error)
+        if state_vector == EMPTY_STATE_VECTOR:
+            self._encoded = update
+        return update
 
     @property
     def encoded_bytes(self) -> int | None:
@@ -113,25 +129,13 @@ class Replica:
         """Make every later use fail."""
         self._broken = True
 
+    def _fail(self, error: BaseException) -> NoReturn:
+        """Turn any failure inside the CRDT into `ReplicaBroken`.
 
-class _panics_contained:  # noqa: N801 - reads as a statement
-    """Turn any failure inside the CRDT into `ReplicaBroken`.
-
-    A `PanicException` of the Rust side derives from `BaseException` and cannot be imported, so it is told by its
-    name; an ordinary exception after the firewall has passed (InvalidParent, say) may have applied half an update.
-    """
-
-    __slots__ = ("_replica",)
-
-    def __init__(self, replica: Replica) -> None:
-        self._replica = replica
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if error is None:
-            return
-        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
-            self._replica.forget()
-            raise ReplicaBroken(type(error).__name__) from error
+        A `PanicException` of the Rust side derives from `BaseException` and cannot be imported, so it is told by its
+        name; an ordinary exception after the firewall has passed (InvalidParent, say) may have applied half an update.
+        """
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise error
+        self.forget()
+        raise ReplicaBroken(type(error).__name__) from error

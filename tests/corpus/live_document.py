@@ -27,7 +27,7 @@ class LiveDocument:
         """What became of `update`: "applied", "gap", "invalid_parent", or the reason for its refusal."""
         try:
             summary = check_update(update, self.known)
-            self._pairs.check(update)
+            self._pairs.check(update, self.known)
         except UpdateGap:
             return "gap"
         except UpdateRefused as refused:

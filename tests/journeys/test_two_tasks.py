@@ -1,4 +1,4 @@
-"""Two tasks serve one document through a real Redis: members feel as if on one, and losing Redis loses nothing (R004, R005)."""
+"""Two tasks serve one document through a real Redis: losing Redis loses nothing (R004, R005)."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from tests.unit.collab_server.rooms.parts import House, RecordingTransport, hous
 
 
 def slow_member(room: Room) -> Member:
-    """A member whose socket is full: the next frame is one too many, and it leaves on the spot, as a connection does."""
+    """A member whose socket is full: the next frame is one too many, and it leaves at once, as a connection does."""
     transport = RecordingTransport()
     left: list[Member] = []
 
