@@ -74,7 +74,7 @@ class Admin:
         metrics.journal_backlog_bytes.set(self._recorder.backlog_bytes)
         metrics.journal_oldest_pending_s.set(self._recorder.oldest_pending_age_s or 0.0)
         metrics.bus_dropped.set(self._bus.dropped)
-        metrics.loop_lag_s.set(self._server.wheel.lag_s)
+        metrics.loop_lag_s.set(self._server.wheel.take_lag_s())
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     async def _rooms(self, _request: Request) -> Response:

@@ -81,7 +81,9 @@ class Metrics:
             "collab_bus_dropped", "Envelopes dropped because the bus was behind.", registry=registry
         )
         self.dependency_up = Gauge("collab_dependency_up", "1 while a dependency answers.", ["name"], registry=registry)
-        self.loop_lag_s = Gauge("collab_loop_lag_seconds", "How late the event loop runs.", registry=registry)
+        self.loop_lag_s = Gauge(
+            "collab_loop_lag_seconds", "Longest delay of the event loop since the last scrape.", registry=registry
+        )
 
 
 def _redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

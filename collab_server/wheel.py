@@ -9,6 +9,10 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+import structlog
+
+log = structlog.get_logger(__name__)
+
 SLOTS = 8
 TURN_S = 4.0  # every connection is visited once in this time: the precision of its deadlines
 
@@ -26,7 +30,7 @@ class Wheel:
     def __init__(self) -> None:
         self._slots: list[dict[Visited, None]] = [{} for _ in range(SLOTS)]
         self._next = 0
-        self.lag_s = 0.0
+        self._longest_lag_s = 0.0
 
     def add(self, visited: Visited) -> int:
         """Start visiting; returns the slot to `remove` it from."""
@@ -38,8 +42,13 @@ class Wheel:
         """Stop visiting."""
         self._slots[slot].pop(visited, None)
 
+    def take_lag_s(self) -> float:
+        """How late the latest of the steps since the last call came: the delay that messages saw."""
+        lag_s, self._longest_lag_s = self._longest_lag_s, 0.0
+        return lag_s
+
     async def turn(self) -> None:
-        """Go round for ever. `lag_s` is how late the last step came: the delay every message sees now."""
+        """Go round for ever; a fault in one visit is logged and keeps nobody else from theirs."""
         loop = asyncio.get_running_loop()
         step_s = TURN_S / SLOTS
         slot = 0
@@ -47,7 +56,10 @@ class Wheel:
             due = loop.time() + step_s
             await asyncio.sleep(step_s)
             now = loop.time()
-            self.lag_s = max(0.0, now - due)
+            self._longest_lag_s = max(self._longest_lag_s, now - due)
             slot = (slot + 1) % SLOTS
             for visited in list(self._slots[slot]):
-                visited.visit(now)
+                try:
+                    visited.visit(now)
+                except Exception as error:
+                    log.error("visit_failed", exc_info=error)

@@ -48,7 +48,9 @@ def _bombs() -> list[Hostile]:
         # Deleting the lowest of 31,300 levels overflows the stack too.
         Hostile("update", "nesting_bomb", "nesting", nested_types(2_000)),
         Hostile("update", "nesting_bomb_behind_siblings", "nesting", nested_types(1_200, behind_text=True)),
-        Hostile("update", "root_name_bomb", "root_name", update(structs(5, 0, [item(4, text("a"), parent="x" * 1_001)]))),
+        Hostile(
+            "update", "root_name_bomb", "root_name", update(structs(5, 0, [item(4, text("a"), parent="x" * 1_001)]))
+        ),
         # Pure-Python big integers take 1.9 s for this one.
         Hostile("update", "integer_bomb", "varint", b"\xff" * 131_072 + b"\x01"),
         Hostile("state_vector", "integer_bomb", "varint", b"\xff" * 131_072 + b"\x01"),

@@ -10,7 +10,15 @@ from tests.corpus.encode import Id, item, structs, text, update
 
 STRANGE_INTEGERS = (0, 1, 2, 63, 64, 127, 128, 2**14, 2**31 - 2, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**53 - 1, 2**53)
 ROOTS = ("content", "", "map", "list", "xml", "new")
-VALUES = (b"\x7e", b"\x7d\x05", b"\x77\x01a", b"\x75\x02\x7e\x78", b"\x76\x01\x01k\x7f", b"\x74\x02\x00\xff", b"\x7b" + b"\x7f" * 8)
+VALUES = (
+    b"\x7e",
+    b"\x7d\x05",
+    b"\x77\x01a",
+    b"\x75\x02\x7e\x78",
+    b"\x76\x01\x01k\x7f",
+    b"\x74\x02\x00\xff",
+    b"\x7b" + b"\x7f" * 8,
+)
 
 
 def damage(random: Random, real: bytes, others: Sequence[bytes]) -> bytes:

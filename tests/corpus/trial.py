@@ -27,7 +27,8 @@ from tests.corpus.mutation import damage, forge
 
 MUTANTS_OF_ONE_UPDATE = 10
 import os
-FORGED = float(os.environ.get("F","0.3"))
+
+FORGED = float(os.environ.get("F", "0.3"))
 
 
 class Meter:

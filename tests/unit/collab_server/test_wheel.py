@@ -98,7 +98,7 @@ async def test_lag_is_how_late_the_last_step_came(wheel: Wheel) -> None:
             asyncio.get_running_loop().call_soon(_block)
 
     blocker = Blocker(wheel)
-    await turning(wheel, lambda: blocker.visits and wheel.lag_s > 0.1)
+    await turning(wheel, lambda: blocker.visits and wheel.take_lag_s() > 0.1)
 
 
 def _block() -> None:
@@ -107,3 +107,13 @@ def _block() -> None:
     until = loop.time() + 0.15
     while loop.time() < until:
         pass
+
+
+async def test_a_fault_in_one_visit_keeps_nobody_else_from_theirs(wheel: Wheel) -> None:
+    class Faulty(Visitor):
+        def visit(self, now: float) -> None:
+            super().visit(now)
+            raise ValueError("a fault of ours")
+
+    visitors = [Faulty(wheel), Visitor(wheel), Faulty(wheel)]
+    await turning(wheel, lambda: all(len(visitor.visits) >= 2 for visitor in visitors))

@@ -260,7 +260,8 @@ def test_whatever_is_said_every_id_has_one_owner_and_peers_end_with_the_same_sta
                 del shown[client]
             assert all(states.owner_of(client) is not owner for client in range(7))
             continue
-        for client, _, said in states.apply(owner, entries, now=now).accepted:
+        last = {client: said for client, _, said in states.apply(owner, entries, now=now).accepted}
+        for client, said in last.items():
             assert states.owner_of(client) is (None if said is None and isinstance(owner, str) else owner)
             shown.pop(client, None)
             if said is not None:
