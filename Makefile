@@ -33,7 +33,7 @@ $(VENV)/.dev: requirements.lock | $(VENV)/bin/python
 setup: $(VENV)/.dev ## install everything that development needs
 
 run: $(VENV)/.run ## run everything on this machine: http://127.0.0.1:8080/
-	@if node -e 'process.exit(parseInt(process.versions.node) < 20)' 2>/dev/null; then $(MAKE) --no-print-directory web; fi
+	@if node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null; then $(MAKE) --no-print-directory web; fi
 	@exec $(BIN)/collab-server dev
 
 web/node_modules/.package-lock.json: web/package-lock.json
