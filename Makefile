@@ -31,6 +31,7 @@ $(VENV)/.dev: requirements.lock | $(VENV)/bin/python
 	@touch $@ $(VENV)/.run
 
 setup: $(VENV)/.dev ## install everything that development needs
+	@:
 
 run: $(VENV)/.run ## run everything on this machine: http://127.0.0.1:8080/
 	@if node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null; then $(MAKE) --no-print-directory web; fi
@@ -44,6 +45,7 @@ web/dist/index.html: web/node_modules/.package-lock.json $(shell find web/src -t
 	@cd web && npm run --silent build
 
 web: web/dist/index.html ## build the playground page
+	@:
 
 check: $(VENV)/.dev ## ruff, mypy, import rules, unsafe calls, secrets, Dockerfile
 	@$(BIN)/ruff check .

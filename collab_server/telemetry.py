@@ -1,6 +1,6 @@
 """Metric names and the log set-up: nowhere else.
 
-Counters with labels are bound once where they are used on the hot path. Labels never carry a document name, a person or
+Labels never carry a document name, a person or
 a token. docs/operations.md lists every metric; a test compares.
 """
 
@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterator
 
 import orjson
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Gauge, Histogram, disable_created_metrics
+from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
 from structlog.typing import EventDict, WrappedLogger
 
 # Latencies from a fraction of a millisecond (one commit on a local disk) to the seconds of an outage.
@@ -22,16 +25,53 @@ disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series fo
 REDACTED = frozenset({"token", "authorization", "ticket", "password", "secret"})
 
 
-class ByLabel(dict[str, Counter]):
-    """A counter with one label, by that label's value: bound on first use, because binding costs more than counting."""
+class Tally:
+    """A count that only the event loop's thread touches: the library's own takes a lock, three times an update."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def inc(self, by: int = 1) -> None:
+        """Count `by` more."""
+        self.count += by
+
+
+class Counter(Tally, Collector):
+    """A tally with a name, read when somebody scrapes."""
+
+    def __init__(self, name: str, text: str, registry: CollectorRegistry) -> None:
+        super().__init__()
+        self._name, self._text = name, text
+        registry.register(self)
+
+    def collect(self) -> Iterator[Metric]:
+        yield CounterMetricFamily(self._name, self._text, self.count)
+
+
+class ByLabel(dict[str, Tally]):
+    """A tally for each value of one label."""
 
     def __init__(self, name: str, text: str, label: str, registry: CollectorRegistry) -> None:
         super().__init__()
-        self._counter = Counter(name, text, [label], registry=registry)
+        registry.register(_Labelled(name, text, label, self))
 
-    def __missing__(self, value: str) -> Counter:
-        bound = self[value] = self._counter.labels(value)
-        return bound
+    def __missing__(self, value: str) -> Tally:
+        tally = self[value] = Tally()
+        return tally
+
+
+class _Labelled(Collector):
+    def __init__(self, name: str, text: str, label: str, tallies: ByLabel) -> None:
+        self._name, self._text, self._label = name, text, label
+        self._tallies = tallies
+
+    def collect(self) -> Iterator[Metric]:
+        family = CounterMetricFamily(self._name, self._text, labels=[self._label])
+        for value, tally in self._tallies.items():
+            family.add_metric([value], tally.count)
+        yield family
 
 
 class Metrics:
@@ -47,26 +87,24 @@ class Metrics:
         self.received = ByLabel("collab_messages", "Messages received from clients.", "kind", registry)
         self.denied = ByLabel("collab_denied", "Messages a role does not allow.", "kind", registry)
         self.updates = ByLabel("collab_updates", "Updates applied.", "source", registry)
-        self.update_bytes = Counter("collab_update_bytes", "Bytes of updates applied.", registry=registry)
+        self.update_bytes = Counter("collab_update_bytes", "Bytes of updates applied.", registry)
         self.updates_refused = ByLabel(
             "collab_updates_refused", "Updates the firewall or the CRDT refused.", "reason", registry
         )
         self.gaps = ByLabel("collab_gaps", "Updates that needed something the room lacks.", "source", registry)
         self.awareness_refused = ByLabel("collab_awareness_refused", "Awareness entries refused.", "reason", registry)
         self.awareness_dropped = Counter(
-            "collab_awareness_dropped", "Awareness messages not sent to a slow member.", registry=registry
+            "collab_awareness_dropped", "Awareness messages not sent to a slow member.", registry
         )
         self.bus_refused = ByLabel("collab_bus_refused", "Envelopes of other tasks refused.", "reason", registry)
-        self.rooms_broken = Counter("collab_rooms_broken", "Rooms dropped after a CRDT failure.", registry=registry)
+        self.rooms_broken = Counter("collab_rooms_broken", "Rooms dropped after a CRDT failure.", registry)
         self.room_loads = Histogram(
             "collab_room_load_seconds",
             "Time to open a room from storage.",
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )
-        self.room_load_failures = Counter(
-            "collab_room_load_failures", "Rooms that could not be opened.", registry=registry
-        )
+        self.room_load_failures = Counter("collab_room_load_failures", "Rooms that could not be opened.", registry)
         self.checkpoints = ByLabel("collab_checkpoints", "Checkpoints.", "outcome", registry)
         self.checkpoint_seconds = Histogram(
             "collab_checkpoint_seconds", "Time of one checkpoint.", buckets=LATENCY_BUCKETS_S, registry=registry
@@ -114,6 +152,8 @@ def configure_logging(level: str, log_format: str) -> None:
     )
     # Libraries log through the standard module: their warnings matter, their chatter does not.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
+    # Its pool tells of every attempt with a traceback while PostgreSQL is away; health and the recorder say it once.
+    logging.getLogger("asyncpg").setLevel(logging.ERROR)
 
 
 def _dump(event: EventDict, **_options: object) -> str:

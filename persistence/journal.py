@@ -7,7 +7,7 @@ Written by the recorder alone (and by the firewall's caller, for quarantine); re
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from persistence.errors import StorageUnavailable
@@ -21,9 +21,8 @@ class JournalRefused(Exception):
     """At least one entry of the batch can never be committed, e.g. its document is deleted. Nothing was written."""
 
 
-@dataclass(frozen=True, slots=True)
-class JournalEntry:
-    """One update as a client sent it.
+class JournalEntry(NamedTuple):
+    """One update as a client sent it. A named tuple, because one is made for every update.
 
     `update` is the received Yjs v1 bytes, untouched. `client_ids` are the Yjs clients whose structs it holds.
     `reach` is a Yjs v1 state vector: a document whose state vector covers it holds every struct and delete of `update`.

@@ -109,6 +109,9 @@ def encode_state_vector(clocks: Mapping[int, int]) -> bytes:
     Higher client ids first, as Yjs writes them, so that equal states have equal bytes (yjs encoding.js,
     `writeStateVector`).
     """
+    if len(clocks) == 1:  # most updates are of one client
+        ((client, clock),) = clocks.items()
+        return b"\x01" + varuint(client) + varuint(clock)
     parts = [varuint(len(clocks))]
     for client in sorted(clocks, reverse=True):
         parts.append(varuint(client))

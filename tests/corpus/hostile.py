@@ -11,7 +11,10 @@ from tests.corpus.encode import item, structs, text, update
 
 @dataclass(frozen=True)
 class Hostile:
-    """`body` of a `kind` (update, state_vector, frame) that must be refused for `reason`; "gap" is an `UpdateGap`."""
+    """`body` of a `kind` (update, state_vector, frame) that must be refused for `reason`.
+
+    "gap" means an `UpdateGap`, "applied" that it must not be refused.
+    """
 
     kind: str
     name: str

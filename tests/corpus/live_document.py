@@ -56,6 +56,6 @@ class LiveDocument:
 
     def _rebuild(self) -> None:
         self._doc = Doc()
-        # One transaction each: a parent that is no type is only tolerated once the garbage of its deletion is collected.
+        # One transaction each: a parent that is no type is tolerated once it was deleted and collected, not before.
         for update in self._journal:
             self._doc.apply_update(update)

@@ -1,18 +1,19 @@
 """A process to put at risk: offers hostile bytes to a live document and says how that went. Run by tests.
 
 `python -m tests.corpus.trial corpus` tries the written corpus, `... mutations SEED COUNT < lines` mutated real updates
-(lines of tests/interop/generate_updates.mjs). Prints one JSON object; a death, a panic or a disagreement is the exit code.
+(lines of tests/interop/generate_updates.mjs). Prints one JSON object; death, panic or disagreement is the exit code.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import resource
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
+from itertools import cycle
 from pathlib import Path
 from random import Random
 
@@ -23,12 +24,10 @@ from collab_server.wire.lib0 import MalformedMessage
 from tests.corpus.document import corpus_document
 from tests.corpus.hostile import Hostile, hostile_bytes
 from tests.corpus.live_document import LiveDocument
-from tests.corpus.mutation import damage, forge
+from tests.corpus.mutation import damage
+from tests.corpus.real_updates import Session, parse
 
 MUTANTS_OF_ONE_UPDATE = 10
-import os
-
-FORGED = float(os.environ.get("F", "0.3"))
 
 
 class Meter:
@@ -63,7 +62,7 @@ def try_corpus() -> dict[str, object]:
     document = LiveDocument(corpus_document())
     cases = hostile_bytes()
     meter = Meter()
-    outcomes = {str(case): meter.run(lambda case=case: _outcome(case, document)) for case in cases}
+    outcomes = {str(case): meter.run(partial(_outcome, case, document)) for case in cases}
     document.verify()
     return {"outcomes": outcomes, **meter.report()}
 
@@ -81,19 +80,19 @@ def _outcome(case: Hostile, document: LiveDocument) -> str:
     return "passed"
 
 
-def try_mutations(seed: int, count: int, sessions: list[list[bytes]]) -> dict[str, object]:
+def try_mutations(seed: int, count: int, sessions: list[Session]) -> dict[str, object]:
     """Play real sessions and offer mutants of each update before it, `count` in all."""
     random = Random(seed)
     outcomes: Counter[str] = Counter()
     meter = Meter()
     offered = 0
-    others = [update for session in sessions for update in session]
-    for session in _cycle(sessions):
+    others = [update for session in sessions for update in session.updates]
+    for session in cycle(sessions):
         document = LiveDocument()
-        for real in session:
+        for real in session.updates:
             for _ in range(MUTANTS_OF_ONE_UPDATE):
-                mutant = forge(random, document.known) if random.random() < FORGED else damage(random, real, others)
-                outcomes[meter.run(lambda mutant=mutant: document.offer(mutant))] += 1
+                mutant = damage(random, real, others)
+                outcomes[meter.run(partial(document.offer, mutant))] += 1
                 offered += 1
             outcomes["real " + document.offer(real)] += 1
             if offered >= count:
@@ -105,25 +104,11 @@ def try_mutations(seed: int, count: int, sessions: list[list[bytes]]) -> dict[st
     raise AssertionError("unreachable")
 
 
-def _cycle(sessions: list[list[bytes]]) -> Iterator[list[bytes]]:
-    while True:
-        yield from sessions
-
-
-def _read_sessions() -> list[list[bytes]]:
-    sessions: dict[str, list[bytes]] = {}
-    for line in sys.stdin:
-        session, kind, _length, encoded = line.split()
-        if kind == "update":
-            sessions.setdefault(session, []).append(base64.b64decode(encoded))
-    return list(sessions.values())
-
-
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["corpus"]:
             print(json.dumps(try_corpus()))
         case ["mutations", seed, count]:
-            print(json.dumps(try_mutations(int(seed), int(count), _read_sessions())))
+            print(json.dumps(try_mutations(int(seed), int(count), parse(sys.stdin.read()).sessions)))
         case _:
             sys.exit(__doc__)
