@@ -29,6 +29,7 @@ from collab_server.bus_redis import RedisBus
 from collab_server.errors import ConfigurationError
 from collab_server.health import Health
 from collab_server.http_port import HttpPort
+from collab_server.rooms.publication import Publication
 from collab_server.rooms.registry import Registry, RoomRules
 from collab_server.rooms.replica import Replica
 from collab_server.rooms.room import Room
@@ -211,6 +212,7 @@ async def _registry(
     catalog, table = PostgresCatalog(pool), PostgresCheckpointTable(pool)
     sandbox = Sandbox(max_workers=settings.checkpoint_workers, memory_bytes=settings.checkpoint_worker_bytes)
     stack.push_async_callback(sandbox.close)
+    publication = Publication(bus, recorder)
     limits = AwarenessLimits(max_state_bytes=settings.max_awareness_state_bytes)
 
     def build(document: Document, replica: Replica, registry: Registry) -> Room:
@@ -219,6 +221,7 @@ async def _registry(
             replica,
             recorder=recorder,
             bus=bus,
+            publication=publication,
             metrics=metrics,
             awareness_limits=limits,
             max_awareness_ids=settings.max_awareness_ids,
@@ -227,7 +230,7 @@ async def _registry(
 
     return Registry(
         documents=Documents(table, blobs),
-        checkpointer=Checkpointer(catalog, table, blobs, sandbox),
+        checkpointer=Checkpointer(catalog, table, blobs, sandbox, settings.checkpoint_timeout_s),
         journal=journal,
         recorder=recorder,
         bus=bus,

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+GONE_ADDRESS = "0.0.0.0"  # noqa: S104 - of a peer that hung up before we looked  # nosec B104
 LINGER_S = 5.0  # for the peer to answer our close frame, then the socket is dropped
 MAX_FRAGMENTS = 1_024  # of one message: a 32 MiB document in 32 KiB pieces; empty fragments cost memory but no bytes
 FRAGMENT_COST_BYTES = 1_024  # what each further piece of a message costs its sender's allowance: 5 µs, as 1 KiB does
@@ -102,7 +103,7 @@ class Connection(asyncio.Protocol):
         """A peer has connected."""
         self.transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername")
-        self.address = str(peer[0]) if peer else "unknown"
+        self.address = str(peer[0]) if peer else GONE_ADDRESS
         connected: socket.socket = transport.get_extra_info("socket")
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # The transport tells when it is above this mark; the outbox then drops cursors and looks at the hard bound.
@@ -268,7 +269,8 @@ class Connection(asyncio.Protocol):
         try:
             if not self._limits.take(len(payload) + extra_cost_bytes, now):
                 raise Refused(Close.TOO_FREQUENT)
-            member.receive(payload, now)
+            if not member.receive(payload, now):
+                self._limits.give_back(len(payload))
         except Refused as refusal:
             self.close(refusal)
         except Exception as error:  # a fault of ours costs this connection, never the loop

@@ -14,7 +14,7 @@ import time
 import structlog
 from websockets.http11 import Response
 
-from auth.permissions import Action
+from auth.permissions import Action, permits
 from collab_server.admission import Admission, Opening, Seat
 from collab_server.connection import Connection, Phase
 from collab_server.errors import Close, ConfigurationError, Refused
@@ -89,7 +89,10 @@ class Server:
             self._refuse_when_full(connection)
             seat = await self.admission.admit(opening, self.wall_clock())
             room = await self.registry.open(seat.document)
-            self._seat(connection, seat, room, response)
+            try:
+                self._seat(connection, seat, room, response)
+            finally:
+                self.registry.release(room)  # if nobody took a seat, it is as empty as before
         except Refused as refusal:
             self._refuse(connection, opening, response, refusal)
         except StorageUnavailable as error:
@@ -110,10 +113,17 @@ class Server:
             return  # the client left while its document was loading
         if self.draining:
             raise Refused(Close.RESTARTING)
+        writes = permits(seat.role, Action.WRITE_DOCUMENT)
+        if writes and self.registry.bars(seat.document, seat.identity.subject):
+            raise Refused(Close.UPDATE_REFUSED, "an edit of yours broke this document: try again in ten minutes")
         if not self._users.enter(seat.identity.subject):
             raise Refused(Close.TOO_MANY_CONNECTIONS, "too many connections of this user")
         settings = self.settings
-        connection.accept_upgrade(response)
+        try:
+            connection.accept_upgrade(response)
+        except BaseException:
+            self._users.leave(seat.identity.subject)
+            raise
         member = Member(
             room,
             seat.identity,
@@ -126,7 +136,6 @@ class Server:
             ends_at=seat.ends_at,
             now=self.loop.time(),
         )
-        writes = member.may(Action.WRITE_DOCUMENT)
         connection.take_seat(member, settings.max_message_bytes if writes else settings.max_reader_message_bytes)
         room.join(member)
 

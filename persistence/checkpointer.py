@@ -45,7 +45,15 @@ class Packed:
 class Checkpointer:
     """Makes checkpoints and forgets old ones. Calls may overlap, for one document too: one of them wins."""
 
-    def __init__(self, catalog: Catalog, checkpoints: CheckpointTable, blobs: Blobs, sandbox: Sandbox) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        checkpoints: CheckpointTable,
+        blobs: Blobs,
+        sandbox: Sandbox,
+        fold_timeout_s: float = FOLD_TIMEOUT_S,
+    ) -> None:
+        self._fold_timeout_s = fold_timeout_s
         self._catalog = catalog
         self._checkpoints = checkpoints
         self._blobs = blobs
@@ -63,7 +71,7 @@ class Checkpointer:
         if not found.rows:
             return None
         rows = [(row.id, row.update, row.reach) for row in found.rows]
-        folded = await self._sandbox.run(fold, found.state, rows, timeout_s=FOLD_TIMEOUT_S)
+        folded = await self._sandbox.run(fold, found.state, rows, timeout_s=self._fold_timeout_s)
         _require_nothing_lost(folded, found)
         if not folded.contained_ids:
             return None

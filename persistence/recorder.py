@@ -35,8 +35,9 @@ ENTRY_OVERHEAD_BYTES = 400
 # A commit costs this process some 100 us however few rows it has. A few milliseconds between two of them make ten
 # rows of one at 2,000 updates a second, and add less to an acknowledgement than a commit on a cloud disk takes.
 GATHER_S = 0.004
-# What `accepts` keeps free for what comes with an update: its reach and its client ids.
-ENTRY_RESERVE_BYTES = 64_000
+# What `accepts` keeps free for an entry's reach and client ids: a client takes 5 bytes of an update at least and 24 of
+# these, and no honest update is of more than a few thousand clients.
+ENTRY_SHARE, ENTRY_EXTRAS = 5, 64_000
 BACKOFF_FIRST_S = 0.05
 BACKOFF_CAP_S = 5.0
 
@@ -109,7 +110,9 @@ class Recorder:
     def accepts(self, update_bytes: int) -> bool:
         """Whether an update of that size can be recorded now: to be asked before anything is done with it."""
         return not self._stopping and (
-            not self._backlog or self._backlog_bytes + update_bytes + ENTRY_RESERVE_BYTES <= self._max_backlog_bytes
+            not self._backlog
+            or self._backlog_bytes + update_bytes + ENTRY_OVERHEAD_BYTES + min(ENTRY_SHARE * update_bytes, ENTRY_EXTRAS)
+            <= self._max_backlog_bytes
         )
 
     def record(self, entry: JournalEntry) -> int:

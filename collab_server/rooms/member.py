@@ -90,8 +90,8 @@ class Member:
         """Whether this seat's role allows `action`."""
         return permits(self.role, action)
 
-    def receive(self, payload: bytes, now: float) -> None:
-        """Act on one message. Raises `Refused` when it costs the sender its connection."""
+    def receive(self, payload: bytes, now: float) -> bool:
+        """Act on one message; False if it only repeated what was known. Raises `Refused` to end the connection."""
         self.received_bytes += len(payload)
         self.received_messages += 1
         try:
@@ -103,10 +103,10 @@ class Member:
             raise Refused(Close.MALFORMED, "clients do not send this message")
         kind, action, act = rule
         self.room.metrics.received[kind].inc()
-        if permits(self.role, action):
-            act(self, message, now)
-        else:
+        if not permits(self.role, action):
             self._deny(kind, message)
+            return True
+        return act(self, message, now) is not False
 
     def send(self, message: Message) -> None:
         """Send `message` to this member alone."""
@@ -133,6 +133,8 @@ class Member:
             self.send(PermissionDenied(READ_ONLY))
 
     def _synchronise(self, message: SyncStep1, now: float) -> None:
+        if self.outbox.congested:  # an answer may be a whole document: many unread ones would fill the memory
+            raise Refused(Close.TOO_SLOW)
         if not self._syncs.take(1, now):
             raise Refused(Close.TOO_FREQUENT, "too many sync requests: slow down")
         self.send(SyncStep2(self.room.diff(message.state_vector)))
@@ -144,15 +146,15 @@ class Member:
     def _edit(self, message: Update, _now: float) -> None:
         self.room.edit(self, message.update)
 
-    def _share_presence(self, message: Awareness, now: float) -> None:
-        self.room.share_presence(self, message.entries, now)
+    def _share_presence(self, message: Awareness, now: float) -> bool:
+        return self.room.share_presence(self, message.entries, now)
 
     def _query_presence(self, _message: QueryAwareness, _now: float) -> None:
         self.room.send_presence(self)
 
 
 # message type → metric label, right it needs, what happens then
-_RULES: dict[type[Any], tuple[str, Action, Callable[[Member, Any, float], None]]] = {
+_RULES: dict[type[Any], tuple[str, Action, Callable[[Member, Any, float], bool | None]]] = {
     SyncStep1: ("sync_step_1", Action.READ_DOCUMENT, Member._synchronise),
     SyncStep2: ("sync_step_2", Action.WRITE_DOCUMENT, Member._answer_sync),
     Update: ("update", Action.WRITE_DOCUMENT, Member._edit),

@@ -18,19 +18,21 @@ import structlog
 from collab_server.bus import Bus, BusUnavailable, Envelope
 from collab_server.errors import Close, Refused
 from collab_server.rooms.replica import Replica, ReplicaBroken
-from collab_server.rooms.room import Room
+from collab_server.rooms.room import CRDT_FAILURE, Room
 from collab_server.tasks import Tasks
 from collab_server.telemetry import Metrics
 from persistence.catalog import Document
 from persistence.checkpointer import Checkpointer
 from persistence.documents import Documents, DocumentUnloadable
 from persistence.errors import StorageUnavailable
-from persistence.journal import Journal
+from persistence.journal import Journal, JournalEntry
 from persistence.recorder import Recorder
 
 log = structlog.get_logger(__name__)
 
 HOUSEKEEPING_EVERY_S = 0.5  # precision of "due": a fraction of the shortest sensible trigger
+BARRED_S = 600.0  # for someone whose update broke a room
+MOST_BARRED = 1_000
 RETRY_CHECKPOINT_AFTER_S = 10.0  # storage that just failed is left alone for a while
 
 
@@ -77,6 +79,8 @@ class Registry:
         self._unsettled: dict[UUID, int] = {}  # document of a broken room → the newest ticket that room was given
         self._tasks = Tasks()
         self._housekeeper: asyncio.Task[None] | None = None
+        self._barred: dict[tuple[UUID, str], float] = {}  # who broke which document → until when
+        recorder.add_refusal_listener(self._never_stored)
 
     def start(self) -> None:
         """Begin checkpointing and dropping rooms."""
@@ -118,6 +122,8 @@ class Registry:
         for envelope in early:
             room.receive(envelope)
         self.rooms[document.name] = room
+        if room.dirty_updates:
+            self.edited(room)
         self._empty[room] = self._clock() + self._rules.grace_s
         self._metrics.rooms.set(len(self.rooms))
         self._metrics.room_loads.observe(self._clock() - started)
@@ -132,7 +138,6 @@ class Registry:
         if stored.updates:
             room.dirty_updates = len(stored.updates)
             room.dirty_bytes = sum(map(len, stored.updates))
-            self.edited(room)
         return room
 
     # What rooms report
@@ -140,7 +145,7 @@ class Registry:
     def edited(self, room: Room) -> None:
         """A room has an update that no checkpoint holds."""
         rules = self._rules
-        if room in self._checkpointing:
+        if room in self._checkpointing or self.rooms.get(room.document.name) is not room:
             return
         if room not in self._dirty:
             # Spread over half the interval: rooms filled by one deploy must not be checkpointed in one moment.
@@ -158,6 +163,20 @@ class Registry:
         """A room refused an update: keep a note of it for the operator."""
         note = self._journal.quarantine(room.document.id, actor_id, reason, sha256, size_bytes)
         self._tasks.start(note, "quarantine-note")
+        if reason == CRDT_FAILURE:
+            if len(self._barred) >= MOST_BARRED:
+                del self._barred[next(iter(self._barred))]
+            self._barred[room.document.id, actor_id] = self._clock() + BARRED_S
+
+    def bars(self, document: Document, subject: str) -> bool:
+        """Whether `subject` broke this document lately: everyone else had to reconnect, which must not go on and on."""
+        return self._barred.get((document.id, subject), 0.0) > self._clock()
+
+    def _never_stored(self, _ticket: int, entry: JournalEntry, _reason: str) -> None:
+        """The journal will never take an update that members already see: give them what storage holds."""
+        for room in list(self.rooms.values()):
+            if room.document.id == entry.document_id:
+                room.reload()
 
     def release(self, room: Room) -> None:
         """A member left: a room without members is dropped after the grace time."""
@@ -208,7 +227,8 @@ class Registry:
             log.warning("checkpoint_failed", document_id=str(room.document.id), exc_info=error)
             room.dirty_updates += updates
             room.dirty_bytes += size
-            self._dirty[room] = self._clock() + RETRY_CHECKPOINT_AFTER_S
+            if self.rooms.get(room.document.name) is room:
+                self._dirty[room] = self._clock() + RETRY_CHECKPOINT_AFTER_S
             return False
         self._metrics.checkpoints["written" if checkpoint else "nothing_new"].inc()
         room.last_checkpoint = checkpoint or room.last_checkpoint
@@ -220,7 +240,11 @@ class Registry:
         if room.dirty_updates and room not in self._checkpointing:
             self._dirty.pop(room, None)
             await self.checkpoint(room)
-        if room.is_empty and room not in self._empty and self.rooms.get(room.document.name) is room:
+        if not room.is_empty or room in self._empty or self.rooms.get(room.document.name) is not room:
+            return
+        if self._recorder.durable < room.ticket or room in self._checkpointing:
+            self._empty[room] = self._clock() + HOUSEKEEPING_EVERY_S  # someone came, typed and left meanwhile
+        else:
             self._drop(room)
 
     def _drop(self, room: Room) -> None:

@@ -69,6 +69,11 @@ class Replica:
         self._encoded = None
         return summary
 
+    def holds_structs_of(self, update: bytes) -> bool:
+        """Whether every struct of `update` is here. Applies nothing. Raises `UpdateRefused` or `UpdateGap`."""
+        clocks = self.clocks
+        return all(clocks.get(client, 0) >= end for client, end in check_update(update, clocks).clocks)
+
     def _apply_structs(self, update: bytes, summary: UpdateSummary) -> None:
         try:
             self._doc.apply_update(update)

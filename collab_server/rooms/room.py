@@ -7,6 +7,7 @@ journals and publishes it. Called by members (from the network), by the bus, and
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Iterable
@@ -19,9 +20,10 @@ from collab_server.bus import Bus, Envelope, EnvelopeKind
 from collab_server.errors import Close, Refused
 from collab_server.firewall import UpdateGap, UpdateRefused, UpdateSummary
 from collab_server.rooms.member import Member
+from collab_server.rooms.publication import Publication
 from collab_server.rooms.replica import Replica, ReplicaBroken
 from collab_server.telemetry import Metrics
-from collab_server.wire.awareness import AwarenessEntry, AwarenessLimits, decode_entries, encode_entries
+from collab_server.wire.awareness import AwarenessEntry, AwarenessLimits, decode_entries, encode_entries, in_batches
 from collab_server.wire.dialect import Dialect
 from collab_server.wire.frame import binary_frame
 from collab_server.wire.lib0 import encode_state_vector
@@ -29,13 +31,21 @@ from collab_server.wire.messages import Awareness, MalformedMessage, Message
 from persistence.catalog import Document
 from persistence.checkpoints import Checkpoint
 from persistence.journal import JournalEntry
-from persistence.recorder import Recorder
+from persistence.recorder import BacklogFull, Recorder, RecorderStopped
 from presence.identity_state import stamp
 from presence.roster import Person, Roster
 from presence.state import AwarenessStates
 
 log = structlog.get_logger(__name__)
 
+# A greeting is answered, and asked back: whoever missed something in the other direction gets it too. The question
+# that comes back is only answered, so that the exchange ends.
+ANSWER, ANSWER_AND_ASK_BACK = b"\x00", b"\x01"
+GREETING_EVERY_S = 0.5  # a burst of gaps asks once; an answer costs the other side an encode
+# A client may know clients this room has never heard of (offline work, many sessions), but not without bound: each
+# costs time in the loop. 16 bytes is the longest client id with its clock.
+LONGEST_CLOCK_BYTES, STRANGERS = 16, 1_000
+CRDT_FAILURE = "crdt_failure"  # why an update was refused: it passed the firewall and broke the CRDT
 REMOVED = b"null"  # y-protocols awareness.js: the state of a client that left
 
 
@@ -63,6 +73,7 @@ class Room:
         owner: RoomOwner,
         recorder: Recorder,
         bus: Bus,
+        publication: Publication,
         metrics: Metrics,
         awareness_limits: AwarenessLimits,
         max_awareness_ids: int,
@@ -81,6 +92,10 @@ class Room:
         self._replica = replica
         self._recorder = recorder
         self._bus = bus
+        self._publication = publication
+        self._greeted_at = float("-inf")
+        self._greeting: asyncio.TimerHandle | None = None
+        self._largest_state = awareness_limits.max_state_bytes
         self._awareness = AwarenessStates(max_ids=max_awareness_ids)
         self.roster = Roster()
 
@@ -139,12 +154,14 @@ class Room:
 
     def diff(self, state_vector: bytes) -> bytes:
         """What a peer at `state_vector` lacks. Raises `Refused` for a state vector that is not one."""
+        if len(state_vector) > LONGEST_CLOCK_BYTES * (2 * len(self._replica.clocks) + STRANGERS):
+            raise Refused(Close.MALFORMED, "state vector: it names far more clients than this document has")
         try:
             return self._replica.diff(state_vector)
         except UpdateRefused as error:
             raise Refused(Close.MALFORMED, f"state vector: {error.reason}") from None
         except ReplicaBroken:
-            self._break()
+            self.reload()
             raise Refused(Close.ROOM_RELOADED) from None
 
     def edit(self, member: Member, update: bytes, *, is_answer: bool = False) -> None:
@@ -153,9 +170,11 @@ class Room:
         One that needs something the room lacks is set aside and the client asked for all it has; when that answer
         (`is_answer`) itself has a gap, the client holds something nobody can complete. Raises `Refused`.
         """
-        if not self._recorder.accepts(len(update)):
-            raise Refused(Close.JOURNAL_FULL)
         try:
+            if not self._recorder.accepts(len(update)):
+                if self._replica.holds_structs_of(update):
+                    return  # whatever it deletes comes again with the next sync
+                raise Refused(Close.JOURNAL_FULL)
             summary = self._replica.apply(update)
         except UpdateGap as gap:
             self.metrics.gaps["client"].inc()
@@ -167,15 +186,15 @@ class Room:
             self._quarantine(member, error.reason, update)
             raise Refused(Close.UPDATE_REFUSED, f"{Close.UPDATE_REFUSED.text} ({error.reason})") from None
         except ReplicaBroken as error:
-            self._quarantine(member, "crdt_failure", update)
-            refusal = Refused(Close.UPDATE_REFUSED, f"{Close.UPDATE_REFUSED.text} (crdt_failure)")
+            self._quarantine(member, CRDT_FAILURE, update)
+            refusal = Refused(Close.UPDATE_REFUSED, f"{Close.UPDATE_REFUSED.text} ({CRDT_FAILURE})")
             member.close(refusal)  # before the others, who are told to come back
-            self._break()
+            self.reload()
             raise refusal from error
         if summary is not None:
             self._relay(update, member)
             self._record(member, update, summary)
-            self._bus.publish(Envelope(EnvelopeKind.UPDATE, self.document.id, self._bus.task_id, update))
+            self._publication.publish(self.ticket, EnvelopeKind.UPDATE, self.document.id, update)
             self._count("client", update)
 
     def _relay(self, update: bytes, sender: Member | None) -> None:
@@ -193,7 +212,11 @@ class Room:
             client_ids=tuple(client for client, _end in summary.clocks),
             reach=encode_state_vector(summary.reach),
         )
-        self.ticket = self._recorder.record(entry)
+        try:
+            self.ticket = self._recorder.record(entry)
+        except (BacklogFull, RecorderStopped):
+            self.reload()  # members see what will not be stored
+            raise Refused(Close.JOURNAL_FULL) from None
         self.dirty_updates += 1
         self.dirty_bytes += len(update)
         self._owner.edited(self)
@@ -216,8 +239,8 @@ class Room:
         )
         self._owner.refused(self, member.identity.subject, reason, digest, len(update))
 
-    def _break(self) -> None:
-        """The copy is lost: everyone reconnects to a room rebuilt from storage. What was recorded is not lost."""
+    def reload(self) -> None:
+        """Give this copy up: everyone reconnects to a room rebuilt from storage. What was recorded is not lost."""
         log.error("room_broken", document_id=str(self.document.id), members=len(self.members))
         self._replica.forget()
         self._owner.broken(self)
@@ -230,8 +253,8 @@ class Room:
 
     # Presence
 
-    def share_presence(self, member: Member, entries: Iterable[AwarenessEntry], now: float) -> None:
-        """Take the cursors `member` sent, put its verified identity on them, and show them to everyone.
+    def share_presence(self, member: Member, entries: Iterable[AwarenessEntry], now: float) -> bool:
+        """Take the cursors `member` sent, put its verified identity on them, show them, and say if any was news.
 
         The sender gets its own back: stock clients leave when they hear nothing for 30 s. Raises `Refused`.
         """
@@ -241,12 +264,16 @@ class Room:
                 (entry.client_id, entry.clock, None if entry.state == REMOVED else stamp(entry.state, user=user))
                 for entry in entries
             ]
-        except ValueError:
+        except (ValueError, TypeError):
             raise Refused(Close.MALFORMED, "an awareness state is a JSON object or null") from None
+        fitting = [entry for entry in states if entry[2] is None or len(entry[2]) <= self._largest_state]
+        # Dropped, not closed for: stock clients repeat what they hear, so it may be somebody else's.
+        self.metrics.awareness_refused["too_large"].inc(len(states) - len(fitting))
         self.roster.touch(member, now=now)
-        claimed = [entry for entry in states if entry[2] is not None and self._awareness.owner_of(entry[0]) is None]
-        self._show(member, states, now)
+        claimed = [entry for entry in fitting if entry[2] is not None and self._awareness.owner_of(entry[0]) is None]
+        had_effect = self._show(member, fitting, now)
         self._ask_to_announce_again(member, claimed)
+        return had_effect
 
     def _ask_to_announce_again(self, member: Member, claimed: list[tuple[int, int, bytes | None]]) -> None:
         """Make a client that came back visible at once.
@@ -263,17 +290,23 @@ class Room:
         if nudges:
             member.send(Awareness(nudges))
 
-    def _show(self, owner: Member | str, states: list[tuple[int, int, bytes | None]], now: float) -> None:
+    def _show(self, owner: Member | str, states: list[tuple[int, int, bytes | None]], now: float) -> bool:
         outcome = self._awareness.apply(owner, states, now=now)
         for reason in outcome.refused:
             self.metrics.awareness_refused[reason.value].inc()
         if outcome.accepted:
             self._send_presence_of(_entries(outcome.accepted), publish=not isinstance(owner, str))
+        return bool(outcome.accepted)
 
     def _send_presence_of(self, entries: tuple[AwarenessEntry, ...], *, publish: bool) -> None:
-        self._send_all(Awareness(entries))
+        for batch in in_batches(entries):
+            self._send_all(Awareness(batch))
         if publish:
-            body = encode_entries(entries)
+            self._publish_presence(entries)
+
+    def _publish_presence(self, entries: tuple[AwarenessEntry, ...]) -> None:
+        for batch in in_batches(entries):
+            body = encode_entries(batch)
             self._bus.publish(Envelope(EnvelopeKind.AWARENESS, self.document.id, self._bus.task_id, body))
 
     def _remove_presence(self, owner: Member) -> None:
@@ -283,9 +316,9 @@ class Room:
 
     def send_presence(self, member: Member, *, only_if_any: bool = False) -> None:
         """Show `member` everyone who is here."""
-        entries = _entries(self._awareness.snapshot())
-        if entries or not only_if_any:
-            member.send(Awareness(entries))
+        batches = in_batches(_entries(self._awareness.snapshot()))
+        for batch in batches or ([] if only_if_any else [()]):
+            member.send(Awareness(batch))
 
     @property
     def awareness_ids(self) -> int:
@@ -295,10 +328,24 @@ class Room:
     # Other tasks
 
     def greet_peers(self) -> None:
-        """Ask the other tasks that hold this document for what this one lacks, and for who is there."""
-        self._bus.publish(
-            Envelope(EnvelopeKind.SYNC_REQUEST, self.document.id, self._bus.task_id, self._replica.state_vector())
-        )
+        """Exchange with the other tasks that hold this document what either side lacks, and who is there.
+
+        At most once in `GREETING_EVERY_S`: later wishes within that time become one more greeting at its end.
+        """
+        early_s = self._greeted_at + GREETING_EVERY_S - time.monotonic()
+        if early_s <= 0:
+            self._greeted_at = time.monotonic()
+            self._ask_peers(ANSWER_AND_ASK_BACK)
+        elif self._greeting is None:
+            self._greeting = asyncio.get_running_loop().call_later(early_s, self._greet_again)
+
+    def _greet_again(self) -> None:
+        self._greeting = None
+        self.greet_peers()
+
+    def _ask_peers(self, wish: bytes) -> None:
+        body = wish + self._replica.state_vector()
+        self._bus.publish(Envelope(EnvelopeKind.SYNC_REQUEST, self.document.id, self._bus.task_id, body))
 
     def receive(self, envelope: Envelope) -> None:
         """Act on an envelope of another task. Its content is checked like a client's."""
@@ -316,8 +363,8 @@ class Room:
             self.metrics.bus_refused["malformed"].inc()
             log.warning("envelope_refused", kind=envelope.kind.value, origin=envelope.origin, reason=str(error))
         except ReplicaBroken:
-            self.metrics.bus_refused["crdt_failure"].inc()
-            self._break()
+            self.metrics.bus_refused[CRDT_FAILURE].inc()
+            self.reload()
 
     def _merge(self, envelope: Envelope) -> None:
         try:
@@ -339,16 +386,12 @@ class Room:
         self._show(envelope.origin, states, time.monotonic())
 
     def _answer_peer(self, envelope: Envelope) -> None:
-        diff = self._replica.diff(envelope.body)
-        self._bus.publish(Envelope(EnvelopeKind.SYNC_REPLY, self.document.id, self._bus.task_id, diff))
-        own = [
-            entry
-            for entry in self._awareness.snapshot()
-            if isinstance(self._awareness.owner_of(entry.client_id), Member)
-        ]
-        if entries := _entries(own):
-            body = encode_entries(entries)
-            self._bus.publish(Envelope(EnvelopeKind.AWARENESS, self.document.id, self._bus.task_id, body))
+        wish, state_vector = envelope.body[:1], envelope.body[1:]
+        diff = self._replica.diff(state_vector)
+        self._publication.publish(self.ticket, EnvelopeKind.SYNC_REPLY, self.document.id, diff)
+        self._publish_presence(_entries(self._awareness.snapshot(local_only=True)))
+        if wish == ANSWER_AND_ASK_BACK:
+            self._ask_peers(ANSWER)
 
 
 def _entries(states: Iterable[tuple[int, int, bytes | None]]) -> tuple[AwarenessEntry, ...]:

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 from collab_server.wire.lib0 import MalformedMessage, prefixed, read_bytes, read_varuint, varuint
 
+BATCH_BYTES, BATCH_ENTRIES = 256 * 1024, 500  # well below what a reader may send in one message
+
 
 @dataclass(frozen=True, slots=True)
 class AwarenessEntry:
@@ -59,6 +61,19 @@ def encode_entries(entries: Iterable[AwarenessEntry]) -> bytes:
     for entry in entries:
         parts += varuint(entry.client_id), varuint(entry.clock), prefixed(entry.state)
     return varuint(len(parts) // 3) + b"".join(parts)
+
+
+def in_batches(entries: tuple[AwarenessEntry, ...]) -> list[tuple[AwarenessEntry, ...]]:
+    """`entries` in messages that a stock client, which repeats what it hears, can send back within anybody's limits."""
+    batches: list[list[AwarenessEntry]] = []
+    size = 0
+    for entry in entries:
+        size += len(entry.state)
+        if not batches or size > BATCH_BYTES or len(batches[-1]) == BATCH_ENTRIES:
+            batches.append([])
+            size = len(entry.state)
+        batches[-1].append(entry)
+    return [tuple(batch) for batch in batches]
 
 
 def _checked_utf8(state: bytes) -> bytes:

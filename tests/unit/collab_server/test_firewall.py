@@ -136,6 +136,13 @@ def test_invalid_bytes_after_a_gap_are_refused_as_invalid() -> None:
         check_update(update(structs(5, 4, [LETTER])) + b"\x00", {})
 
 
+def test_deleted_ranges_need_no_order() -> None:
+    """Nor need they be apart: Yjs reads them so, and so does the CRDT."""
+    assert check_update(update(deletes=[(5, [(7, 3), (0, 1), (7, 1)])]), {5: 10}).reach == {5: 10}
+    with pytest.raises(UpdateGap):
+        check_update(update(deletes=[(5, [(7, 3), (0, 1)])]), {5: 9})
+
+
 # References within an update
 
 

@@ -126,3 +126,12 @@ def test_addresses_of_one_party_share_a_key(address: str, key: str) -> None:
 def test_what_is_no_address_has_no_key() -> None:
     with pytest.raises(ValueError, match="does not appear"):
         address_key("example.org")
+
+
+def test_what_only_repeats_costs_a_twentieth() -> None:
+    limits = ConnectionLimits(messages_per_s=1, messages_burst=2, bytes_per_s=1, bytes_burst=100)
+    for _ in range(19):
+        assert limits.take(5, 0.0)
+        limits.give_back(5)
+    assert limits.take(5, 0.0)
+    assert not limits.take(5, 0.0)

@@ -15,6 +15,7 @@ from collab_server.errors import Refused
 from collab_server.limits import TokenBucket
 from collab_server.rooms.member import Member
 from collab_server.rooms.outbox import Outbox
+from collab_server.rooms.publication import Publication
 from collab_server.rooms.registry import Registry, RoomRules
 from collab_server.rooms.replica import Replica
 from collab_server.rooms.room import Room
@@ -122,6 +123,8 @@ async def house(
     recorder.start()
     sandbox = Sandbox(max_workers=1)
 
+    publication = Publication(bus, recorder)
+
     def build(document: Document, replica: Replica, registry: Registry) -> Room:
         return Room(
             document,
@@ -129,6 +132,7 @@ async def house(
             owner=registry,
             recorder=recorder,
             bus=bus,
+            publication=publication,
             metrics=metrics,
             awareness_limits=LIMITS,
             max_awareness_ids=4,

@@ -104,3 +104,16 @@ def test_a_failure_of_the_crdt_makes_every_later_use_fail() -> None:
         replica.apply(typed("a")[0])
     with pytest.raises(ReplicaBroken):
         replica.diff(b"\x00")
+
+
+def test_the_state_is_encoded_again_after_a_delete() -> None:
+    doc: Doc[Text] = Doc(client_id=7)
+    text = doc.get("content", type=Text)
+    text += "hello"
+    replica = Replica()
+    replica.apply(doc.get_update())
+    assert text_of(replica) == "hello"
+    before = doc.get_state()
+    del text[0:2]
+    replica.apply(doc.get_update(before))
+    assert text_of(replica) == "llo"

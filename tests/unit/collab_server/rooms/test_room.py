@@ -7,7 +7,9 @@ import pytest
 
 from auth.permissions import Role
 from collab_server.errors import Close, Refused
+from collab_server.wire import yjs
 from collab_server.wire.awareness import AwarenessEntry
+from collab_server.wire.lib0 import encode_state_vector
 from collab_server.wire.messages import (
     Awareness,
     PermissionDenied,
@@ -214,3 +216,74 @@ async def test_too_many_sync_requests_cost_the_connection() -> None:
         with pytest.raises(Refused) as refused:
             bob.send(SyncStep1(b"\x00"))
         assert refused.value.reason is Close.TOO_FREQUENT
+
+
+async def test_a_full_journal_turns_away_only_those_who_bring_something_new() -> None:
+    async with house() as at:
+        room = await at.room()
+        ada = at.join(room)
+        at.journal.available = False
+        *fitting, over = typed(*("x" * 50_000 for _ in range(19)))
+        for stroke in fitting:
+            ada.send(Update(stroke))
+        bob = at.join(room)
+        bob.send(SyncStep2(b"\x00\x00"))
+        bob.send(SyncStep2(fitting[0]))
+        with pytest.raises(Refused):
+            bob.send(SyncStep2(over))
+        at.journal.available = True
+
+
+async def test_a_state_that_grows_too_large_with_its_identity_is_dropped_and_nobody_is_closed() -> None:
+    async with house() as at:
+        room = await at.room()
+        ada, bob = at.join(room), at.join(room)
+        shown = len(bob.messages)
+        filler = "x" * (room.awareness_limits.max_state_bytes - len('{"a":""}'))
+        ada.send(cursor(5, a=filler))
+        assert len(bob.messages) == shown
+
+
+async def test_a_state_nested_too_deep_costs_its_sender_the_connection() -> None:
+    async with house() as at:
+        ada = at.join(await at.room())
+        with pytest.raises(Refused) as refused:
+            ada.send(Awareness((AwarenessEntry(5, 1, b'{"a":' + b"[" * 300 + b"]" * 300 + b"}"),)))
+        assert refused.value.reason is Close.MALFORMED
+
+
+async def test_presence_that_only_repeats_is_told_apart_from_news() -> None:
+    async with house() as at:
+        room = await at.room()
+        ada, bob = at.join(room), at.join(room)
+        assert ada.member.receive(yjs.encode(cursor(5)), 0.0)
+        assert bob.member.receive(yjs.encode(cursor(6)), 0.0)
+        assert not bob.member.receive(yjs.encode(cursor(5)), 0.0)
+
+
+async def test_everyone_in_a_large_room_is_shown_in_messages_a_client_can_repeat() -> None:
+    async with house() as at:
+        room = await at.room()
+        for client_id in range(1_201):
+            at.join(room).send(cursor(client_id))
+        newcomer = at.join(room, Role.VIEWER)
+        shown = [message.entries for message in newcomer.messages if isinstance(message, Awareness)]
+        assert sum(map(len, shown)) == 1_201
+        assert max(map(len, shown)) <= 500
+
+
+async def test_a_state_vector_of_far_too_many_clients_is_refused_unread() -> None:
+    async with house() as at:
+        bob = at.join(await at.room(), Role.VIEWER)
+        with pytest.raises(Refused) as refused:
+            bob.send(SyncStep1(encode_state_vector(dict.fromkeys(range(1, 20000), 1))))
+        assert refused.value.reason is Close.MALFORMED
+
+
+async def test_one_who_does_not_read_may_not_ask_for_more() -> None:
+    async with house() as at:
+        bob = at.join(await at.room(), Role.VIEWER)
+        bob.member.outbox.congested = True
+        with pytest.raises(Refused) as refused:
+            bob.send(SyncStep1(b"\x00"))
+        assert refused.value.reason is Close.TOO_SLOW
