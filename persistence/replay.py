@@ -26,8 +26,18 @@ def replay(checkpoint: bytes | None, updates: Sequence[bytes]) -> Doc[Any]:
     Each pass applies all updates in one transaction (20,000 take 30 ms), and a last pass finds nothing left to do.
     yrs 0.28 needs it: of an update that was set aside because another was missing, it can forget to try the rest
     once that other one has come (A and B wait for C, B builds on A: after A, B, C in this order B is left out).
-    Known structs cost little. Raises ReplayFailed, or pyo3's PanicException; what was built so far is then unusable.
+    Known structs cost little. What yrs refuses within one transaction it may take one by one, as it took it from the
+    clients: then that is done. Raises ReplayFailed, or pyo3's PanicException.
     """
+    try:
+        return _replay_together(checkpoint, updates)
+    except ReplayFailed as failure:
+        if failure.index is None:
+            raise
+    return _replay_one_by_one(checkpoint, updates)  # in a new document: the failed one is unusable
+
+
+def _replay_together(checkpoint: bytes | None, updates: Sequence[bytes]) -> Doc[Any]:
     document: Doc[Any] = Doc()
     if checkpoint is not None:
         _apply(document, checkpoint, None)
@@ -39,6 +49,25 @@ def replay(checkpoint: bytes | None, updates: Sequence[bytes]) -> Doc[Any]:
         if (holds := document.get_state()) == held:
             break
         held = holds
+    return document
+
+
+def _replay_one_by_one(checkpoint: bytes | None, updates: Sequence[bytes]) -> Doc[Any]:
+    """Each update in a transaction of its own; what fails is tried again after the others."""
+    document: Doc[Any] = Doc()
+    if checkpoint is not None:
+        _apply(document, checkpoint, None)
+    held = b""
+    while (holds := document.get_state()) != held:
+        held = holds
+        failures = []
+        for index, update in enumerate(updates):
+            try:
+                _apply(document, update, index)
+            except ReplayFailed as failure:
+                failures.append(failure)
+    if failures:
+        raise failures[0]
     return document
 
 

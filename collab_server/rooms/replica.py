@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from pycrdt import Doc
 
 from collab_server.firewall import UpdateSummary, check_state_vector, check_update
+from collab_server.surrogates import SurrogatePairs
 from collab_server.wire.lib0 import encode_state_vector
 from persistence.replay import replay
 
@@ -31,13 +32,14 @@ class Replica:
     or `ReplicaBroken` (this copy is lost).
     """
 
-    __slots__ = ("_broken", "_doc", "_encoded", "_news", "clocks")
+    __slots__ = ("_broken", "_doc", "_encoded", "_news", "_pairs", "clocks")
 
     def __init__(self) -> None:
         self._doc: Doc[Any] = Doc()
         self._encoded: bytes | None = None
         self._broken = False
         self._news = False
+        self._pairs = SurrogatePairs()
         self.clocks: dict[int, int] = {}
 
     @classmethod
@@ -47,6 +49,8 @@ class Replica:
         try:
             replica._doc = replay(checkpoint, updates)
             replica.clocks = check_state_vector(replica._doc.get_state())
+            for update in (*([checkpoint] if checkpoint else ()), *updates):
+                replica._pairs.learn(update)
         except BaseException as error:
             replica._fail(error)
         return replica
@@ -59,6 +63,7 @@ class Replica:
         summary = check_update(update, clocks)
         if summary.is_empty:
             return None
+        self._pairs.check(update, clocks)
         for client, end in summary.clocks:
             if clocks.get(client, 0) < end:
                 self._apply_structs(update, summary)
@@ -79,6 +84,7 @@ class Replica:
             self._doc.apply_update(update)
         except BaseException as error:
             self._fail(error)
+        self._pairs.learn(update)
         clocks = self.clocks
         for client, end in summary.clocks:
             if clocks.get(client, 0) < end:

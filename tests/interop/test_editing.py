@@ -83,13 +83,17 @@ async def test_emoji_right_to_left_and_combining_text_survive(version: str, join
     await converged([alice, bob])
 
 
-async def test_deleting_half_of_an_emoji_looks_the_same_to_everyone_connected(version: str, join: Join) -> None:
-    alice, bob = await asyncio.gather(join(version), join(version))
+async def test_one_who_cuts_an_emoji_in_half_is_closed_and_nobody_else_notices(version: str, join: Join) -> None:
+    alice, bob, carol = await asyncio.gather(join(version), join(version), join(version))
     await alice.ask("insert", at=0, text="a\U0001f600b")
     await bob.sees_text("a\U0001f600b")
     await bob.ask("delete", at=2, length=1)  # the second of its two UTF-16 units
-    await alice.sees_text("a�b")
-    await converged([alice, bob])  # one who joins later reads another text: see docs/guarantees.md, "Not promised yet"
+    await bob.wait("event", name="connection-close", since=0)
+    assert (await bob.events("connection-close"))[0]["code"] == 4409
+    await alice.ask("type", at=4, text="!")
+    await carol.sees_text("a\U0001f600b!")
+    dave = await join(version)
+    await converged([alice, carol, dave])
 
 
 async def test_formats_and_embeds_converge(version: str, join: Join) -> None:

@@ -126,9 +126,10 @@ async def test_every_hostile_thing_costs_an_editor_the_seat_and_nobody_else_anyt
             code, reason = await offend(server, here.document, hostile, role="editor")
             slowest = max(slowest, (str(hostile), loop_seconds(server.pid) - before_s), key=lambda step: step[1])
             codes[str(hostile)] = code
-            assert code is None or hostile.reason in reason, (str(hostile), reason)
+            told = hostile.reason in reason or "far more clients" in reason  # the length is looked at first
+            assert code is None or told, (str(hostile), reason)
             await here.write()
-        expected = {str(hostile): None if hostile.reason == "gap" else CODES[hostile.kind] for hostile in corpus}
+        expected = {str(it): None if it.reason in HARMLESS else CODES[it.kind] for it in corpus}
         assert codes == expected
         assert slowest[1] < LONGEST_STALL_S, slowest
         assert peak_bytes(server.pid) - resident < MOST_GROWTH_BYTES
@@ -160,6 +161,7 @@ async def test_a_viewers_hostile_updates_are_not_even_looked_at(server: ServerPr
     assert metric(server, "collab_updates_refused_total", reason="depth") == refused
 
 
+HARMLESS = ("gap", "applied")  # answered with a sync request; let through because it is sound
 QUARANTINED = """
     select q.actor_id, q.reason, q.sha256, q.size_bytes
     from quarantined_updates q join documents d on d.id = q.document_id where d.name = $1
@@ -167,7 +169,7 @@ QUARANTINED = """
 
 
 async def test_a_refused_update_leaves_a_note_of_who_why_and_what_but_not_its_content(server: ServerProcess) -> None:
-    hostile = [thing for thing in hostile_bytes() if thing.kind == "update" and thing.reason != "gap"]
+    hostile = [thing for thing in hostile_bytes() if thing.kind == "update" and thing.reason not in HARMLESS]
     async with innocents(server) as here:
         for thing in hostile:
             await offend(server, here.document, thing, role="editor")
