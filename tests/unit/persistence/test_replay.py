@@ -9,7 +9,7 @@ from pycrdt import Array, Doc, Text
 
 from persistence.replay import ReplayFailed, replay
 
-# All of client 1: A sets a map entry (clock 1), B appends to an array (clock 2, after C), C begins that array (clock 0).
+# All of client 1. C begins an array (clock 0), A sets a map entry (clock 1), B appends to the array (clock 2).
 A = bytes.fromhex("010101012801036d6170017a017c4214000000")
 B = bytes.fromhex("01010102880100017c4240000000")
 C = bytes.fromhex("010101000801056172726179017c429c000000")
