@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-GONE_ADDRESS = "0.0.0.0"  # noqa: S104 - of a peer that hung up before we looked  # nosec B104
+GONE_ADDRESS = "0.0.0.0"  # noqa: S104  # nosec B104
+"""Stands for a peer that hung up before we looked."""
 LINGER_S = 5.0  # for the peer to answer our close frame, then the socket is dropped
 MAX_FRAGMENTS = 1_024  # of one message: a 32 MiB document in 32 KiB pieces; empty fragments cost memory but no bytes
 FRAGMENT_COST_BYTES = 1_024  # what each further piece of a message costs its sender's allowance: 5 µs, as 1 KiB does

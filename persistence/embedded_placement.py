@@ -18,7 +18,8 @@ from pathlib import Path
 
 # Every child starts from this environment: PG* variables and locales of the caller must not leak into the server.
 CLEAN_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
-PUBLIC_FOLDERS = (Path("/var/tmp"), Path("/tmp"))  # noqa: S108  # nosec B108 - ownership is checked
+# Whose they are is checked before use; /var/tmp outlives a reboot.
+PUBLIC_FOLDERS = (Path("/var/tmp"), Path("/tmp"))  # noqa: S108  # nosec B108
 UNPRIVILEGED = "nobody"
 CLUSTER = "cluster"
 PROBE_TIMEOUT_S = 10
