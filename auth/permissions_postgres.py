@@ -16,7 +16,7 @@ _log = structlog.get_logger(__name__)
 _ROLE_OF = resources.files("auth").joinpath("sql/permissions.sql").read_text(encoding="utf-8")
 
 # asyncpg raises InterfaceError for a closed pool, OSError and PostgresError for a lost or refusing server.
-_STORE_FAILED = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+_STORE_FAILED = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, asyncpg.InternalClientError)
 
 
 class PostgresPermissions:

@@ -163,7 +163,11 @@ class EmbeddedPostgres:
     def _stop_orphan(self) -> None:
         """Nobody holds the lock, so a server that runs in this cluster has lost its parent."""
         orphan = self._postmaster()
-        if orphan is None or not _runs_in(orphan.pid, self._cluster):
+        if orphan is None:
+            return
+        if not _runs_in(orphan.pid, self._cluster):
+            # The number may be another process of this user by now, which PostgreSQL would take for a running server.
+            (self._cluster / "postmaster.pid").unlink(missing_ok=True)
             return
         log.info("embedded_postgres_orphan_stopped", pid=orphan.pid, folder=str(self.folder))
         for number, patience_s in STOP_SIGNALS:
