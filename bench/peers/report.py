@@ -1,0 +1,122 @@
+"""The tables: one a scenario, a row a server, and ours divided by each peer's. Called by `__main__`."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from bench.peers.measured import SATURATED, Measured
+from bench.peers.plans import Scenario
+from bench.peers.servers import OURS
+
+COLUMNS: dict[str, tuple[str, str]] = {
+    "cpu_us_delivery": ("CPU µs/delivery", ".2f"),
+    "cpu_us_update": ("CPU µs/update", ".0f"),
+    "p50_ms": ("p50 ms", ".2f"),
+    "p95_ms": ("p95 ms", ".1f"),
+    "p99_ms": ("p99 ms", ".1f"),
+    "delivered_share": ("delivered", ".0%"),
+    "rss_kb_connection": ("RSS KiB/connection", ".1f"),
+    "idle_cpu_us_connection_s": ("idle CPU µs/connection/s", ".1f"),
+    "join_cpu_ms": ("CPU ms/join", ".2f"),
+    "join_p50_ms": ("join p50 ms", ".0f"),
+    "join_p99_ms": ("join p99 ms", ".0f"),
+    "stall_same_room_ms": ("longest stall ms, same room", ".0f"),
+    "stall_other_room_ms": ("other room", ".0f"),
+    "connects_per_s": ("connects/s", ".0f"),
+    "rss_mb": ("RSS MiB", ".0f"),
+    "server_share": ("server core", ".0%"),
+    "beside_share": ("beside", ".0%"),
+    "generator_share": ("generator", ".0%"),
+}
+COMPARED = ("cpu_us_delivery", "join_cpu_ms", "rss_kb_connection")
+"""What the ratio and the picture are of: the first of these that a scenario has."""
+
+
+def compared(row: Measured) -> str:
+    """The figure of `row` that servers are compared by."""
+    return next(name for name in COMPARED if getattr(row, name) is not None)
+
+
+def remarks(row: Measured) -> str:
+    """What a reader must know before reading the row."""
+    found = []
+    if row.is_generator_bound:
+        found.append("generator at its limit")
+    if row.server_share >= SATURATED:
+        found.append("saturated")
+    if row.unseen_share:
+        found.append(f"{row.unseen_share:.1%} not seen: latencies are lower bounds")
+    if row.late_p99_ms > 20:
+        found.append(f"sent up to {row.late_p99_ms:.0f} ms late")
+    if row.lost:
+        found.append(f"{row.lost:.0f} connections lost")
+    return "; ".join(found)
+
+
+def ratio(rows: Sequence[Measured], row: Measured) -> str:
+    """Ours divided by this peer's: below 1 we are cheaper."""
+    ours = next((one for one in rows if one.server == OURS), None)
+    if ours is None or row is ours:
+        return ""
+    name = compared(row)
+    theirs = getattr(row, name)
+    return f"{getattr(ours, name) / theirs:.2f}" if theirs else ""
+
+
+def cells(rows: Sequence[Measured]) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows as text, only the columns that the scenario has."""
+    names = [name for name in COLUMNS if any(getattr(row, name) is not None for row in rows)]
+    headings = ["server", *(COLUMNS[name][0] for name in names), "ours/peer", "remarks"]
+    return headings, [
+        [row.server, *(_cell(row, name) for name in names), ratio(rows, row), remarks(row)] for row in rows
+    ]
+
+
+def _cell(row: Measured, name: str) -> str:
+    value = getattr(row, name)
+    return "" if value is None else format(value, COLUMNS[name][1])
+
+
+def show(console: Console, scenario: Scenario, rows: Sequence[Measured]) -> None:
+    """Print the table of one scenario."""
+    headings, body = cells(rows)
+    table = Table(*headings, title=f"{scenario.letter} · {scenario.title}")
+    for row in body:
+        table.add_row(*row)
+    console.print(table)
+
+
+def markdown(scenario: Scenario, rows: Sequence[Measured]) -> str:
+    """The same for a page."""
+    headings, body = cells(rows)
+    lines = [headings, ["---"] * len(headings), *body]
+    return f"**{scenario.letter}** {scenario.title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def machine() -> str:
+    """What the figures are of, in a few words: no host name."""
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    return f"{model}, Linux {platform.release()}, Python {platform.python_version()}"
+
+
+def write_json(path: Path, runs: Iterable[Measured], medians: Iterable[Measured]) -> None:
+    """Every run and the medians, for other programs."""
+    content = {
+        "machine": machine(),
+        "medians": [row.figures() for row in medians],
+        "runs": [row.figures() for row in runs],
+    }
+    path.write_text(json.dumps(content, indent=1) + "\n")
