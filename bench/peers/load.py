@@ -78,9 +78,9 @@ async def _run(
     start = time.perf_counter() + 0.1
     playing = asyncio.create_task(swarm.play(frames, start))
     await asyncio.sleep(start + plan.warm_up_s - time.perf_counter())
-    before = Usage.now(server)
+    before, frames_before = Usage.now(server), swarm.frames_received
     await asyncio.sleep(plan.measured_s)
-    after = Usage.now(server)
+    after, received = Usage.now(server), swarm.frames_received - frames_before
     await playing
     await _settle(ledger)
     members = len(plan.rooms)
@@ -100,7 +100,7 @@ async def _run(
             idle_cpu_us_connection_s=used_s / members / (after.at - before.at) * 1e6,
             **common,
         )
-    return Measured(scenario, server.name, **common, **_latencies(plan, ledger, before, after, used_s))
+    return Measured(scenario, server.name, **common, **_latencies(plan, ledger, before, after, received))
 
 
 async def _warm(server: Running) -> int:
@@ -119,15 +119,17 @@ async def _settle(ledger: Ledger) -> None:
         await asyncio.sleep(0.2)
 
 
-def _latencies(plan: Plan, ledger: Ledger, before: Usage, after: Usage, used_s: float) -> dict[str, float]:
+def _latencies(plan: Plan, ledger: Ledger, before: Usage, after: Usage, received: int) -> dict[str, float]:
     delays = ledger.delays(before.at, after.at, time.perf_counter())
     ordered = sorted(delay.seconds for delay in delays)
     sent = sum(before.at <= at < after.at for at in ledger.sent_at)
     share = ledger.seen_share(before.at, after.at)
     done = sent * share
+    used_s = after.server_s - before.server_s
     return {
         "delivered_share": share,
         "unseen_share": sum(not delay.seen for delay in delays) / max(len(delays), 1),
+        "frames_per_delivery": received / (done * plan.fan_out) if done else 0.0,
         "cpu_us_update": used_s / done * 1e6 if done else 0.0,
         "cpu_us_delivery": used_s / (done * plan.fan_out) * 1e6 if done else 0.0,
         "p50_ms": percentile(ordered, 0.50) * 1e3,

@@ -10,7 +10,7 @@ from typing import Any
 GENERATOR_LIMIT = 0.85
 """Above this share of its core the generator may be what is measured."""
 
-SATURATED = 0.95
+SATURATED = 0.9
 """A server that uses this much of its core has no more to give: its latencies are those of a queue."""
 
 
@@ -26,6 +26,7 @@ class Measured:
     p95_ms: float | None = None
     p99_ms: float | None = None
     delivered_share: float | None = None  # of what was sent in the measured time, what reached probes in that time
+    frames_per_delivery: float | None = None  # below 1: several edits came in one frame; above: the sender's echo
     unseen_share: float | None = None  # of what was sent in the measured time, what no wait made arrive
     server_share: float = 0.0  # of its core
     beside_share: float = 0.0  # of a core: PostgreSQL and checkpoint workers

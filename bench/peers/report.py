@@ -21,6 +21,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "p95_ms": ("p95 ms", ".1f"),
     "p99_ms": ("p99 ms", ".1f"),
     "delivered_share": ("delivered", ".0%"),
+    "frames_per_delivery": ("frames/delivery", ".2f"),
     "rss_kb_connection": ("RSS KiB/connection", ".1f"),
     "idle_cpu_us_connection_s": ("idle CPU µs/connection/s", ".1f"),
     "join_cpu_ms": ("CPU ms/join", ".2f"),
