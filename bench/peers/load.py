@@ -16,7 +16,7 @@ from bench.peers.measured import Measured
 from bench.peers.plans import Plan
 from bench.peers.servers import Running
 from bench.peers.swarm import Swarm
-from bench.peers.usage import cpu_s, rss_bytes
+from bench.peers.usage import cpu_s, rss_bytes, waited_s
 
 SETTLE_S = 4.0
 """How long probes are listened to after the last edit: what comes later counts as not seen."""
@@ -33,13 +33,22 @@ class Usage:
     server_s: float
     beside_s: dict[int, float]
     generator_s: float
+    server_waited_s: float
+    generator_waited_s: float
 
     @classmethod
     def now(cls, server: Running) -> Usage:
         """Until now."""
         beside = {pid: cpu_s(pid) for pid in server.beside()}
         own = os.times()
-        return cls(time.perf_counter(), cpu_s(server.pid), beside, own.user + own.system)
+        return cls(
+            time.perf_counter(),
+            cpu_s(server.pid),
+            beside,
+            own.user + own.system,
+            waited_s(server.pid),
+            waited_s(os.getpid()),
+        )
 
     def shares(self, before: Usage) -> dict[str, float]:
         """Of a core, since `before`: the fields of `Measured` that say so."""
@@ -49,6 +58,8 @@ class Usage:
             "server_share": (self.server_s - before.server_s) / seconds,
             "beside_share": beside / seconds,
             "generator_share": (self.generator_s - before.generator_s) / seconds,
+            "server_waited_share": (self.server_waited_s - before.server_waited_s) / seconds,
+            "generator_waited_share": (self.generator_waited_s - before.generator_waited_s) / seconds,
         }
 
 

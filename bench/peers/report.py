@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from bench.peers.measured import SATURATED, Measured
+from bench.machine import description
+from bench.peers.measured import DISTURBED, KEEPS_UP, SATURATED, Measured
 from bench.peers.plans import Scenario
 from bench.peers.servers import OURS
 
@@ -51,6 +51,13 @@ def remarks(row: Measured) -> str:
         found.append("generator at its limit")
     if row.server_share >= SATURATED:
         found.append("saturated")
+    elif row.delivered_share is not None and row.delivered_share < KEEPS_UP:
+        found.append("fell behind")
+    if max(row.server_waited_share, row.generator_waited_share) > DISTURBED:
+        found.append(
+            f"disturbed by other processes (server waited {row.server_waited_share:.0%}, "
+            f"generator {row.generator_waited_share:.0%})"
+        )
     if row.unseen_share:
         found.append(f"{row.unseen_share:.1%} not seen: latencies are lower bounds")
     if row.late_p99_ms > 20:
@@ -100,23 +107,10 @@ def markdown(scenario: Scenario, rows: Sequence[Measured]) -> str:
     return f"**{scenario.letter}** {scenario.title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
-def machine() -> str:
-    """What the figures are of, in a few words: no host name."""
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.machine(),
-    )
-    return f"{model}, Linux {platform.release()}, Python {platform.python_version()}"
-
-
 def write_json(path: Path, runs: Iterable[Measured], medians: Iterable[Measured]) -> None:
     """Every run and the medians, for other programs."""
     content = {
-        "machine": machine(),
+        "machine": description(),
         "medians": [row.figures() for row in medians],
         "runs": [row.figures() for row in runs],
     }

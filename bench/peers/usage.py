@@ -26,6 +26,16 @@ def cpu_s(pid: int) -> float:
     return 0.0
 
 
+def waited_s(pid: int) -> float:
+    """How long threads of a process were ready to run and were not let: somebody else was on the core."""
+    waited_ns = 0
+    with suppress(*_GONE):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(*_GONE):
+                waited_ns += int((thread / "schedstat").read_text().split()[1])
+    return waited_ns / 1e9
+
+
 def rss_bytes(pid: int) -> int:
     """Memory of a process that is in RAM."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
