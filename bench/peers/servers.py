@@ -7,13 +7,12 @@ documentation starts them: without sign-in, without checks, without storage. Cal
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -84,15 +83,16 @@ def _ours() -> Iterator[Running]:
                 folder.resolve(),
             )
         finally:
-            _end(server.pid, server.stop)
+            _end(server)
 
 
-def _end(pid: int, stop: Callable[[], object]) -> None:
+def _end(server: ServerProcess) -> None:
     """Stop our server; one that is too busy to drain is killed, so that a run has an end."""
     try:
-        stop()
-    except subprocess.TimeoutExpired:
-        os.kill(pid, signal.SIGKILL)
+        with suppress(subprocess.TimeoutExpired):
+            server.stop()
+    finally:
+        server.kill()
 
 
 @contextmanager
@@ -107,8 +107,9 @@ def _peer(name: str, command: list[str], port: int, **environment: str) -> Itera
         finally:
             process.terminate()
             try:
-                process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(STOP_TIMEOUT_S)
+            finally:  # a second Ctrl-C while it is waited for must not leave it behind
                 process.kill()
                 process.wait()
 
