@@ -68,7 +68,7 @@ bench: $(VENV)/.dev ## what one update costs, compared with bench/baseline.json
 
 bench-peers: $(VENV)/.dev ## the same load against other Yjs servers and ours (SCENARIO=a,c SERVER=ours,y-websocket RUNS=3 JSON=out.json SVG=out.svg)
 	@$(BIN)/python -m bench.peers $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(SERVER),--server $(SERVER)) \
-	  $(if $(RUNS),--runs $(RUNS)) $(if $(SECONDS_MEASURED),--seconds $(SECONDS_MEASURED)) \
+	  $(if $(RUNS),--runs $(RUNS)) $(if $(MEASURED_S),--seconds $(MEASURED_S)) \
 	  $(if $(JSON),--json $(JSON)) $(if $(SVG),--svg $(SVG))
 
 load: $(VENV)/.dev ## a short load run against a server of its own, with an HTML report (SCENARIO=pairs)
