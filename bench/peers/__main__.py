@@ -52,7 +52,7 @@ def main() -> None:
     """Measure and print."""
     chosen = options()
     console = Console()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as Ctrl-C: servers are ended on the way out
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: servers are ended on the way out
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     try:
         console.print("installing the peers …", style="dim")
@@ -78,8 +78,10 @@ def main() -> None:
             if shown:
                 report.show(console, scenario, shown)
     except KeyboardInterrupt:
-        console.print("stopped; what was measured so far is written", style="yellow")
-    _write(chosen, runs, medians)
+        console.print("stopped; the scenarios that were done are written", style="yellow")
+        sys.exit(130)
+    finally:
+        _write(chosen, runs, medians)
 
 
 def _measure(
@@ -98,7 +100,7 @@ def _measure(
             rows.append(row)
             main_figure = report.compared(row)
             console.print(
-                f"{scenario.letter} run {number + 1}/{chosen.runs} {name}: {report.COLUMNS[main_figure][0]} "
+                f"{scenario.letter} run {number + 1}/{chosen.runs} {name}: {report.FIGURES[main_figure][0]} "
                 f"{getattr(row, main_figure):.2f}, generator {row.generator_share:.0%}, "
                 f"{time.monotonic() - began:.0f} s",
                 style="dim",

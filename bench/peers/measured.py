@@ -53,7 +53,7 @@ class Measured:
 
     @property
     def is_generator_bound(self) -> bool:
-        """Whether the row must not be read as the server's."""
+        """Whether the figures must not be read as the server's."""
         return self.generator_share >= GENERATOR_LIMIT
 
     def figures(self) -> dict[str, float | int | str | None]:

@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 
 from bench.peers.measured import Measured
 from bench.peers.plans import SCENARIOS
-from bench.peers.report import COLUMNS, compared
+from bench.peers.report import FIGURES, compared
 
 WIDTH, LABEL, BAR, GAP, HEAD = 860, 150, 18, 4, 30
 COLOURS = ("#2563eb", "#94a3b8", "#a8a29e", "#cbd5e1")
@@ -33,7 +33,7 @@ def svg(medians: Sequence[Measured]) -> str:
 
 def _group(letter: str, rows: Sequence[Measured], servers: Sequence[str], top: int) -> list[str]:
     name = compared(rows[0])
-    unit, shape = COLUMNS[name]
+    unit, shape = FIGURES[name]
     title = escape(f"{letter} · {SCENARIOS[letter].title} · {unit}")
     parts = [f"<text x='10' y='{top + 16}' font-weight='600'>{title}</text>"]
     values = [float(getattr(row, name) or 0.0) for row in rows]

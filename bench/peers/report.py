@@ -1,4 +1,4 @@
-"""The tables: one a scenario, a row a server, and ours divided by each peer's. Called by `__main__`."""
+"""The tables: one a scenario, a column a server, and ours divided by each peer's. Called by `__main__`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.peers.measured import DISTURBED, KEEPS_UP, SATURATED, Measured
 from bench.peers.plans import Scenario
 from bench.peers.servers import OURS
 
-COLUMNS: dict[str, tuple[str, str]] = {
+FIGURES: dict[str, tuple[str, str]] = {
     "cpu_us_delivery": ("CPU µs/delivery", ".2f"),
     "cpu_us_update": ("CPU µs/update", ".0f"),
     "p50_ms": ("p50 ms", ".2f"),
@@ -28,7 +28,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "join_p50_ms": ("join p50 ms", ".0f"),
     "join_p99_ms": ("join p99 ms", ".0f"),
     "stall_same_room_ms": ("longest stall ms, same room", ".0f"),
-    "stall_other_room_ms": ("other room", ".0f"),
+    "stall_other_room_ms": ("longest stall ms, other room", ".0f"),
     "connects_per_s": ("connects/s", ".0f"),
     "rss_mb": ("RSS MiB", ".0f"),
     "server_share": ("server core", ".0%"),
@@ -77,34 +77,38 @@ def ratio(rows: Sequence[Measured], row: Measured) -> str:
     return f"{getattr(ours, name) / theirs:.2f}" if theirs else ""
 
 
-def cells(rows: Sequence[Measured]) -> tuple[list[str], list[list[str]]]:
-    """Headings and rows as text, only the columns that the scenario has."""
-    names = [name for name in COLUMNS if any(getattr(row, name) is not None for row in rows)]
-    headings = ["server", *(COLUMNS[name][0] for name in names), "ours/peer", "remarks"]
-    return headings, [
-        [row.server, *(_cell(row, name) for name in names), ratio(rows, row), remarks(row)] for row in rows
+def cells(rows: Sequence[Measured]) -> list[list[str]]:
+    """The table as text, a line a figure, only those that the scenario has; the first line names the servers."""
+    names = [name for name in FIGURES if any(getattr(row, name) is not None for row in rows)]
+    return [
+        ["", *(row.server for row in rows)],
+        *([FIGURES[name][0], *(_cell(row, name) for row in rows)] for name in names),
+        [f"ours/peer, {FIGURES[compared(rows[0])][0]}", *(ratio(rows, row) for row in rows)],
+        *([["remarks", *map(remarks, rows)]] if any(map(remarks, rows)) else []),
     ]
 
 
 def _cell(row: Measured, name: str) -> str:
     value = getattr(row, name)
-    return "" if value is None else format(value, COLUMNS[name][1])
+    return "" if value is None else format(value, FIGURES[name][1])
 
 
 def show(console: Console, scenario: Scenario, rows: Sequence[Measured]) -> None:
     """Print the table of one scenario."""
-    headings, body = cells(rows)
+    headings, *lines = cells(rows)
     table = Table(*headings, title=f"{scenario.letter} · {scenario.title}")
-    for row in body:
-        table.add_row(*row)
+    for line in lines:
+        table.add_row(*line)
     console.print(table)
 
 
 def markdown(scenario: Scenario, rows: Sequence[Measured]) -> str:
     """The same for a page."""
-    headings, body = cells(rows)
+    headings, *body = cells(rows)
     lines = [headings, ["---"] * len(headings), *body]
-    return f"**{scenario.letter}** {scenario.title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    return (
+        f"**{scenario.letter}** · {scenario.title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+    )
 
 
 def write_json(path: Path, runs: Iterable[Measured], medians: Iterable[Measured]) -> None:

@@ -70,6 +70,7 @@ def _ours() -> Iterator[Running]:
             max_connections_per_user=NO_LIMIT,
             bytes_per_s=1024**3,
             bytes_burst=1024**3,
+            drain_timeout_s=5,  # nothing here is kept, but PostgreSQL must be stopped
         )
         server.start()
         try:

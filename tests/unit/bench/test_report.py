@@ -28,16 +28,15 @@ def test_the_median_is_of_each_figure() -> None:
 
 
 def test_the_ratio_is_ours_by_the_peers() -> None:
-    headings, rows = cells([OURS, PEER])
-    assert [row[headings.index("ours/peer")] for row in rows] == ["", "0.50"]
+    assert ["ours/peer, CPU µs/delivery", "", "0.50"] in cells([OURS, PEER])
 
 
-def test_a_column_that_no_server_has_is_left_out() -> None:
-    assert "RSS KiB/connection" not in cells([OURS, PEER])[0]
-    assert "RSS KiB/connection" in cells([IDLE])[0]
+def test_a_figure_that_no_server_has_is_left_out() -> None:
+    assert "RSS KiB/connection" not in [line[0] for line in cells([OURS, PEER])]
+    assert "RSS KiB/connection" in [line[0] for line in cells([IDLE])]
 
 
-def test_a_row_that_the_generator_limited_is_marked() -> None:
+def test_figures_that_the_generator_limited_are_marked() -> None:
     assert remarks(OURS) == ""
     assert "generator at its limit" in remarks(PEER)
 
@@ -49,7 +48,7 @@ def test_latencies_of_what_never_came_are_marked_as_lower_bounds() -> None:
 def test_a_markdown_table_has_a_cell_for_every_heading() -> None:
     lines = [line for line in markdown(SCENARIOS["a"], [OURS, PEER]).splitlines() if line.startswith("|")]
     assert len({line.count("|") for line in lines}) == 1
-    assert len(lines) == 4
+    assert lines[0] == "|  | ours | hocuspocus |"
 
 
 def test_json_holds_every_run_and_the_medians(tmp_path: Path) -> None:
