@@ -71,10 +71,12 @@ class Replica:
         summary = check_update(update, clocks)
         if summary.is_empty:
             return None
-        self._pairs.check(update, clocks)
+        has_pairs = self._pairs.check(update, clocks)
         for client, end in summary.clocks:
             if clocks.get(client, 0) < end:
                 self._apply_structs(update, summary)
+                if has_pairs:
+                    self._pairs.learn(update)
                 break
         else:
             if not self._apply_deletes(update):
@@ -92,7 +94,6 @@ class Replica:
             self._doc.apply_update(update)
         except BaseException as error:
             self._fail(error)
-        self._pairs.learn(update)
         clocks = self.clocks
         for client, end in summary.clocks:
             if clocks.get(client, 0) < end:
