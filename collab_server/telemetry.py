@@ -87,8 +87,10 @@ class Metrics:
         self.refusals = ByLabel("collab_refusals", "Clients refused before a seat.", "reason", registry)
         self.closes = ByLabel("collab_closes", "Connections this server ended.", "reason", registry)
         self.received = ByLabel("collab_messages", "Messages received from clients.", "kind", registry)
+        self.edits = self.received["update"]
         self.denied = ByLabel("collab_denied", "Messages a role does not allow.", "kind", registry)
         self.updates = ByLabel("collab_updates", "Updates applied.", "source", registry)
+        self.client_updates = self.updates["client"]
         self.update_bytes = Counter("collab_update_bytes", "Bytes of updates applied.", registry)
         self.updates_refused = ByLabel(
             "collab_updates_refused", "Updates the firewall or the CRDT refused.", "reason", registry

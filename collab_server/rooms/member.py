@@ -106,6 +106,11 @@ class Member:
         """Act on one message; False if it only repeated what was known. Raises `Refused` to end the connection."""
         self.received_bytes += len(payload)
         self.received_messages += 1
+        update = self.dialect.short_update(payload)
+        if update is not None and permits(self.role, Action.WRITE_DOCUMENT):
+            self.room.metrics.edits.count += 1
+            self.room.edit(self, update)
+            return True
         try:
             message = self.dialect.decode(payload, self.room.awareness_limits)
         except MalformedMessage as error:

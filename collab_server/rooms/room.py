@@ -24,7 +24,7 @@ from collab_server.rooms.member import Lag, Member
 from collab_server.rooms.peers import Peers
 from collab_server.rooms.publication import Publication
 from collab_server.rooms.replica import Replica, ReplicaBroken
-from collab_server.telemetry import Metrics
+from collab_server.telemetry import Metrics, Tally
 from collab_server.wire.awareness import AwarenessEntry, AwarenessLimits
 from collab_server.wire.lib0 import encode_state_vector
 from collab_server.wire.messages import MalformedMessage, Update
@@ -190,19 +190,15 @@ class Room:
             self.reload()
             raise refusal from error
         if summary is not None:
-            self._count("client", update)
+            self._count(self.metrics.client_updates, update)
             self.members.send_update(update, member)
             self._record(member, update, summary)
             self._peers.tell(update)
 
     def _record(self, member: Member, update: bytes, summary: UpdateSummary) -> None:
-        entry = JournalEntry(
-            document_id=self.document.id,
-            update=update,
-            actor_id=member.identity.subject,
-            client_ids=tuple(client for client, _end in summary.clocks),
-            reach=encode_state_vector(summary.reach),
-        )
+        clients = tuple([client for client, _end in summary.clocks])
+        reach = encode_state_vector(summary.reach)
+        entry = JournalEntry(self.document.id, update, member.identity.subject, clients, reach)
         try:
             self.ticket = self._recorder.record(entry)
         except (BacklogFull, RecorderStopped):
@@ -212,10 +208,10 @@ class Room:
         self.dirty_bytes += len(update)
         self._owner.edited(self)
 
-    def _count(self, source: str, update: bytes) -> None:
+    def _count(self, tally: Tally, update: bytes) -> None:
         self.updates += 1
-        self.metrics.updates[source].inc()
-        self.metrics.update_bytes.inc(len(update))
+        tally.count += 1
+        self.metrics.update_bytes.count += len(update)
 
     def _quarantine(self, member: Member, reason: str, update: bytes) -> None:
         self.metrics.updates_refused[reason].inc()
@@ -284,5 +280,5 @@ class Room:
                 self.greet_peers()
             return
         if summary is not None:
-            self._count("bus", envelope.body)
+            self._count(self.metrics.updates["bus"], envelope.body)
             self.members.send_update(envelope.body, None)
