@@ -97,7 +97,7 @@ class Metrics:
         )
         self.gaps = ByLabel("collab_gaps", "Updates that needed something the room lacks.", "source", registry)
         self.awareness_refused = ByLabel("collab_awareness_refused", "Awareness entries refused.", "reason", registry)
-        self.slow_members = Counter("collab_slow_members", "Times a member fell behind in reading.", registry)
+        self.fell_behind = Counter("collab_fell_behind", "Times a member fell behind in reading.", registry)
         self.catch_ups = Counter("collab_catch_ups", "Diffs sent to members that had fallen behind.", registry)
         self.coalesced_updates = Counter(
             "collab_coalesced_updates", "Updates that were gathered into a common frame.", registry

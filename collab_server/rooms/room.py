@@ -121,7 +121,7 @@ class Room:
         reached = self.members.fell_behind(member, self._replica.clocks)
         if reached is None:
             return None
-        self.metrics.slow_members.inc()
+        self.metrics.fell_behind.inc()
         return Lag(encode_state_vector(reached), self.updates - self.members.waiting_updates)
 
     def catch_up(self, member: Member, lag: Lag) -> None:
