@@ -28,6 +28,7 @@ from collab_server.bus_memory import MemoryBus
 from collab_server.bus_redis import RedisBus
 from collab_server.errors import ConfigurationError
 from collab_server.health import Health
+from collab_server.heartbeat import Heartbeat
 from collab_server.http_port import HttpPort
 from collab_server.rooms.publication import Publication
 from collab_server.rooms.registry import Registry, RoomRules
@@ -100,9 +101,10 @@ async def assembled(settings: Settings, announce: Announce) -> AsyncIterator[Par
             await server.start()
             stack.push_async_callback(_drain_if_needed, server)
             started(f"ws://{settings.host}:{server.port}/ws/{{document}}")
+        heartbeat = Heartbeat(metrics.loop_lag_s.observe, settings.watchdog_s)
         with announce("Admin port") as started:
             admin = HttpPort(
-                Admin(server, recorder, bus, health, authenticator).app(),
+                Admin(server, recorder, bus, health, heartbeat, authenticator).app(),
                 settings.host,
                 settings.admin_port,
                 "COLLAB_ADMIN_PORT",
@@ -110,6 +112,8 @@ async def assembled(settings: Settings, announce: Announce) -> AsyncIterator[Par
             await admin.start()
             stack.push_async_callback(admin.close)
             started(f"http://{settings.host}:{admin.port}/readyz")
+        heartbeat.start()  # last in, first out: what takes long while starting or stopping is no hang
+        stack.callback(heartbeat.stop)
         yield Parts(settings, server, recorder, admin, dev_keys)
 
 

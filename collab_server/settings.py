@@ -99,6 +99,9 @@ class Settings(BaseSettings):
     journal_max_backlog_bytes: PositiveInt = Field(
         64 * MIB, description="Uncommitted bytes at which edits are refused."
     )
+    watchdog_s: float = Field(
+        10, ge=0, description="Silence of the event loop after which the process ends itself; 0: never."
+    )
     drain_timeout_s: PositiveFloat = Field(100, description="Time to stop well; Fargate allows 120 s.")
 
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least level that is logged.")

@@ -19,6 +19,8 @@ from structlog.typing import EventDict, WrappedLogger
 
 # Latencies from a fraction of a millisecond (one commit on a local disk) to the seconds of an outage.
 LATENCY_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
+# From the loop's own timer precision (1 ms) over the promise that nothing stalls it for 50 ms to the watchdog's limit.
+LAG_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which nobody reads
 
@@ -119,8 +121,14 @@ class Metrics:
             "collab_bus_dropped", "Envelopes dropped because the bus was behind.", registry=registry
         )
         self.dependency_up = Gauge("collab_dependency_up", "1 while a dependency answers.", ["name"], registry=registry)
-        self.loop_lag_s = Gauge(
-            "collab_loop_lag_seconds", "Longest delay of the event loop since the last scrape.", registry=registry
+        self.loop_lag_s = Histogram(
+            "collab_loop_lag_seconds",
+            "Delay of the event loop, measured every 100 ms.",
+            buckets=LAG_BUCKETS_S,
+            registry=registry,
+        )
+        self.loop_lag_max_s = Gauge(
+            "collab_loop_lag_max_seconds", "Longest delay of the event loop since the last scrape.", registry=registry
         )
 
 
