@@ -81,6 +81,7 @@ class Admin:
         metrics = self._server.metrics
         metrics.journal_backlog_bytes.set(self._recorder.backlog_bytes)
         metrics.journal_oldest_pending_s.set(self._recorder.oldest_pending_age_s or 0.0)
+        self._server.measure()
         metrics.bus_dropped.set(self._bus.dropped)
         metrics.loop_lag_max_s.set(self._heartbeat.take_longest_s())
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

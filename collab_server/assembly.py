@@ -30,6 +30,7 @@ from collab_server.errors import ConfigurationError
 from collab_server.health import Health
 from collab_server.heartbeat import Heartbeat
 from collab_server.http_port import HttpPort
+from collab_server.rooms.bounds import RoomBounds
 from collab_server.rooms.publication import Publication
 from collab_server.rooms.registry import Registry, RoomRules
 from collab_server.rooms.replica import Replica
@@ -217,6 +218,12 @@ async def _registry(
     sandbox = Sandbox(max_workers=settings.checkpoint_workers, memory_bytes=settings.checkpoint_worker_bytes)
     stack.push_async_callback(sandbox.close)
     publication = Publication(bus, recorder)
+    bounds = RoomBounds(
+        settings.max_members_per_room,
+        settings.warn_document_bytes,
+        settings.max_document_bytes,
+        settings.awareness_per_s,
+    )
     limits = AwarenessLimits(max_state_bytes=settings.max_awareness_state_bytes)
 
     def build(document: Document, replica: Replica, registry: Registry) -> Room:
@@ -230,6 +237,7 @@ async def _registry(
             awareness_limits=limits,
             max_awareness_ids=settings.max_awareness_ids,
             owner=registry,
+            bounds=bounds,
         )
 
     return Registry(
@@ -243,6 +251,7 @@ async def _registry(
             settings.checkpoint_after_bytes,
             settings.checkpoint_after_s,
             settings.room_grace_s,
+            settings.max_rooms,
         ),
         metrics=metrics,
         build=build,

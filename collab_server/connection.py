@@ -23,7 +23,6 @@ from websockets.typing import Subprotocol
 
 from collab_server.admission import SUBPROTOCOL, read_opening
 from collab_server.errors import Close, Refused
-from collab_server.limits import ConnectionLimits
 from collab_server.rooms.member import Member
 from collab_server.wheel import TURN_S
 from collab_server.wire.frame import binary_frame
@@ -66,12 +65,14 @@ class Connection(asyncio.Protocol):
         "_frames_seen",
         "_heard",
         "_limits",
+        "_messages_seen",
         "_protocol",
         "_quiet_visits",
         "_request",
         "_server",
         "_silent_visits",
         "_slot",
+        "_unfinished_visits",
         "address",
         "member",
         "phase",
@@ -87,12 +88,14 @@ class Connection(asyncio.Protocol):
         self._admitting: asyncio.Task[None] | None = None
         self._fragments: list[bytes] = []
         self._request = b""
-        self._limits = self._full_limits()
+        self._limits = server.full_limits()
         self._deadline: float | None = server.loop.time() + limits.handshake_timeout_s
         self._heard = False
         self._silent_visits = 0
         self._quiet_visits = 0
         self._frames_seen = 0
+        self._messages_seen = 0
+        self._unfinished_visits = 0
         self.phase = Phase.OPENING
         self.transport: asyncio.Transport
         self.address = ""
@@ -293,11 +296,21 @@ class Connection(asyncio.Protocol):
             self._end()
             self.transport.abort()
 
+    def shed(self) -> None:
+        """All connections together hold too much, and this one has one of the largest shares."""
+        if self.unfinished_bytes > self.transport.get_write_buffer_size():
+            self.close(Refused(Close.OVERLOADED))
+            self.transport.close()  # reads no more; what is written above still goes out
+        elif self.member is not None:
+            self.overflow()
+        else:
+            self.transport.abort()
+
     def _send_close(self, refusal: Refused) -> None:
         # RFC 6455 §5.5: a close frame holds 125 bytes, two of them the code.
         if self._protocol.state is State.OPEN:  # not when its own close frame came right behind what is refused
             self._protocol.send_close(refusal.reason.code, refusal.detail.encode()[:123].decode(errors="ignore"))
-        self._limits = self._full_limits()  # for what is still under way
+        self._limits = self._server.full_limits()  # for what is still under way
         self._end()
         self._flush()
 
@@ -316,12 +329,6 @@ class Connection(asyncio.Protocol):
         if member is not None:
             self._server.left(member)
 
-    def _full_limits(self) -> ConnectionLimits:
-        settings = self._server.settings
-        return ConnectionLimits(
-            settings.messages_per_s, settings.messages_burst, settings.bytes_per_s, settings.bytes_burst
-        )
-
     def _flush(self) -> None:
         for chunk in self._protocol.data_to_send():
             if chunk:
@@ -333,6 +340,7 @@ class Connection(asyncio.Protocol):
 
     def visit(self, now: float) -> None:
         """Once a turn of the wheel: deadlines, expiry of the token, ping, keep-alive."""
+        self._server.budget.count(self.unfinished_bytes + self.transport.get_write_buffer_size())
         if self.member is not None:
             self._visit_seated(self.member)
         elif self._deadline is not None and now >= self._deadline:
@@ -352,6 +360,9 @@ class Connection(asyncio.Protocol):
         if member.ends_at is not None and member.ends_at <= self._server.wall_clock():
             self.close(Refused(Close.EXPIRED))
             return
+        if self._is_stuck(member):
+            self.close(Refused(Close.MESSAGE_TIMEOUT))
+            return
         self._silent_visits = 0 if self._heard else self._silent_visits + 1
         self._heard = False
         silence_s = self._silent_visits * TURN_S
@@ -361,6 +372,18 @@ class Connection(asyncio.Protocol):
             self._protocol.send_ping(b"")
             self._flush()
         self._keep_alive(member)
+
+    def _is_stuck(self, member: Member) -> bool:
+        """Whether one message has been under way for too long, however many of its bytes came meanwhile (T15)."""
+        same_message = member.received_messages == self._messages_seen
+        self._messages_seen = member.received_messages
+        self._unfinished_visits = self._unfinished_visits + 1 if same_message and self.unfinished_bytes else 0
+        return self._unfinished_visits * TURN_S >= self._server.settings.message_timeout_s
+
+    @property
+    def unfinished_bytes(self) -> int:
+        """What has come of a request or message that is not whole yet."""
+        return len(self._request) + len(self._protocol.reader.buffer) + sum(map(len, self._fragments))
 
     def _keep_alive(self, member: Member) -> None:
         quiet = member.outbox.frames == self._frames_seen

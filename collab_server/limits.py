@@ -49,6 +49,10 @@ room of 40 people with 5 moves a second each an honest one repeats 200 messages 
 flood."""
 
 
+VAGUE_SHARE = 1 / 16
+"""Of a document's hard bound: an encode of 32 MiB takes 0.1 s, so not more often than every 2 MiB of updates."""
+
+
 class ConnectionLimits:
     """What one connection may send: so many messages, and so many bytes."""
 
@@ -66,6 +70,63 @@ class ConnectionLimits:
         """The message just taken only repeated what was known: most of its price is returned."""
         self._messages.give(1.0 - REPEAT_SHARE)
         self._bytes.give(size_bytes * (1.0 - REPEAT_SHARE))
+
+
+class DocumentSize:
+    """About how many bytes one document has when encoded, and which bound that reaches.
+
+    Updates encode less well alone than merged, so the estimate only errs upwards: never by more than what came since
+    it was last measured.
+    """
+
+    __slots__ = ("_full", "_large", "_max", "_measured", "_since", "_warn")
+
+    def __init__(self, warn_bytes: int, max_bytes: int) -> None:
+        self._warn = warn_bytes
+        self._max = max_bytes
+        self._measured = 0
+        self._since = 0
+        self._large = False
+        self._full = False
+
+    @property
+    def estimate(self) -> int:
+        """Bytes, at most."""
+        return self._measured + self._since
+
+    @property
+    def is_vague(self) -> bool:
+        """Whether a measurement is due before anyone is refused: so much may have been merged away."""
+        return self._since > self._max * VAGUE_SHARE
+
+    def grow(self, size_bytes: int) -> None:
+        """An update of `size_bytes` was applied."""
+        self._since += size_bytes
+
+    def measured(self, size_bytes: int) -> None:
+        """The encoded document has `size_bytes` now."""
+        self._measured = size_bytes
+        self._since = 0
+
+    def fits(self, size_bytes: int) -> bool:
+        """Whether `size_bytes` more reach no bound that has not been told yet."""
+        return self._measured + self._since + size_bytes <= (self._max if self._large else self._warn)
+
+    def has_just_become_large(self, size_bytes: int) -> bool:
+        """Whether `size_bytes` more pass the soft bound; true once."""
+        if self._large or self.estimate + size_bytes <= self._warn:
+            return False
+        self._large = True
+        return True
+
+    def is_too_large(self, size_bytes: int) -> bool:
+        """Whether `size_bytes` more pass the hard bound."""
+        return self.estimate + size_bytes > self._max
+
+    def has_just_become_full(self) -> bool:
+        """True once."""
+        was_full, self._full = self._full, True
+        return not was_full
 
 
 class AddressCaps:

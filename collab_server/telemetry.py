@@ -86,6 +86,13 @@ class Metrics:
         self.members = Gauge("collab_members", "Members of all rooms.", registry=registry)
         self.refusals = ByLabel("collab_refusals", "Clients refused before a seat.", "reason", registry)
         self.closes = ByLabel("collab_closes", "Connections this server ended.", "reason", registry)
+        self.slow_members = Gauge(
+            "collab_slow_members", "Members with more unsent bytes than the high-water mark.", registry=registry
+        )
+        self.outbox_bytes = Gauge("collab_outbox_bytes", "Unsent bytes of all connections.", registry=registry)
+        self.unfinished_bytes = Gauge(
+            "collab_unfinished_bytes", "Bytes of messages that have not come whole yet.", registry=registry
+        )
         self.received = ByLabel("collab_messages", "Messages received from clients.", "kind", registry)
         self.denied = ByLabel("collab_denied", "Messages a role does not allow.", "kind", registry)
         self.updates = ByLabel("collab_updates", "Updates applied.", "source", registry)
@@ -97,6 +104,12 @@ class Metrics:
         self.awareness_refused = ByLabel("collab_awareness_refused", "Awareness entries refused.", "reason", registry)
         self.awareness_dropped = Counter(
             "collab_awareness_dropped", "Awareness messages not sent to a slow member.", registry
+        )
+        self.awareness_limited = Counter(
+            "collab_awareness_limited", "Awareness messages dropped because their sender sent too many.", registry
+        )
+        self.documents_large = Counter(
+            "collab_documents_large", "Open documents that passed the soft bound of their size.", registry
         )
         self.bus_refused = ByLabel("collab_bus_refused", "Envelopes of other tasks refused.", "reason", registry)
         self.rooms_broken = Counter("collab_rooms_broken", "Rooms dropped after a CRDT failure.", registry)

@@ -7,6 +7,7 @@ walk a second. Never awaits. Owned by `server`; `connection` is what it visits.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 import structlog
@@ -25,9 +26,10 @@ class Visited(Protocol):
 
 
 class Wheel:
-    """Visits everything added to it once every `TURN_S` seconds, evenly spread."""
+    """Visits everything added to it once every `TURN_S` seconds, in `SLOTS` steps; `after_step` runs after each."""
 
-    def __init__(self) -> None:
+    def __init__(self, after_step: Callable[[], None] = lambda: None) -> None:
+        self._after_step = after_step
         self._slots: list[dict[Visited, None]] = [{} for _ in range(SLOTS)]
         self._next = 0
 
@@ -55,3 +57,7 @@ class Wheel:
                     visited.visit(now)
                 except Exception as error:
                     log.error("visit_failed", exc_info=error)
+            try:
+                self._after_step()
+            except Exception as error:
+                log.error("step_failed", exc_info=error)

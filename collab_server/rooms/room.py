@@ -19,6 +19,7 @@ from auth.permissions import Action
 from collab_server.bus import Bus, Envelope, EnvelopeKind
 from collab_server.errors import Close, Refused
 from collab_server.firewall import UpdateGap, UpdateRefused, UpdateSummary
+from collab_server.rooms.bounds import Bounds, RoomBounds
 from collab_server.rooms.member import Member
 from collab_server.rooms.publication import Publication
 from collab_server.rooms.replica import Replica, ReplicaBroken
@@ -27,7 +28,7 @@ from collab_server.wire.awareness import AwarenessEntry, AwarenessLimits, decode
 from collab_server.wire.dialect import Dialect
 from collab_server.wire.frame import binary_frame
 from collab_server.wire.lib0 import encode_state_vector
-from collab_server.wire.messages import Awareness, MalformedMessage, Message
+from collab_server.wire.messages import REMOVED, Awareness, MalformedMessage, Message
 from persistence.catalog import Document
 from persistence.checkpoints import Checkpoint
 from persistence.journal import JournalEntry
@@ -46,7 +47,6 @@ GREETING_EVERY_S = 0.5  # a burst of gaps asks once; an answer costs the other s
 # costs time in the loop. 16 bytes is the longest client id with its clock.
 LONGEST_CLOCK_BYTES, STRANGERS = 16, 1_000
 CRDT_FAILURE = "crdt_failure"  # why an update was refused: it passed the firewall and broke the CRDT
-REMOVED = b"null"  # y-protocols awareness.js: the state of a client that left
 
 
 class RoomOwner(Protocol):
@@ -77,6 +77,7 @@ class Room:
         metrics: Metrics,
         awareness_limits: AwarenessLimits,
         max_awareness_ids: int,
+        bounds: RoomBounds,
     ) -> None:
         self.document = document
         self.metrics = metrics
@@ -96,6 +97,7 @@ class Room:
         self._greeted_at = float("-inf")
         self._greeting: asyncio.TimerHandle | None = None
         self._largest_state = awareness_limits.max_state_bytes
+        self.bounds = Bounds(bounds, replica, recorder, metrics, document.id)
         self._awareness = AwarenessStates(max_ids=max_awareness_ids)
         self.roster = Roster()
 
@@ -115,8 +117,7 @@ class Room:
         """Seat `member`: ask it for what the room lacks, if it may write, and show it who is here."""
         self.seats.setdefault(member.dialect, {})[member] = None
         self.metrics.members.inc()
-        person = Person(member.identity.subject, member.identity.name, member.role.value)
-        self.roster.enter(member, person, now=member.since)
+        self.roster.enter(member, Person(member.identity.subject, member.identity.name, member.role), now=member.since)
         if member.may(Action.WRITE_DOCUMENT):
             member.ask_for_sync()
         self.send_presence(member, only_if_any=True)
@@ -171,10 +172,10 @@ class Room:
         (`is_answer`) itself has a gap, the client holds something nobody can complete. Raises `Refused`.
         """
         try:
-            if not self._recorder.accepts(len(update)):
-                if self._replica.holds_structs_of(update):
-                    return  # whatever it deletes comes again with the next sync
-                raise Refused(Close.JOURNAL_FULL)
+            if (full := self.bounds.refusal(len(update))) and not self._replica.holds_structs_of(update):
+                raise Refused(full)
+            if full is Close.JOURNAL_FULL:
+                return  # whatever it deletes comes again with the next sync
             summary = self._replica.apply(update)
         except UpdateGap as gap:
             self.metrics.gaps["client"].inc()
@@ -223,6 +224,7 @@ class Room:
 
     def _count(self, source: str, update: bytes) -> None:
         self.updates += 1
+        self.bounds.grew(len(update))
         self.metrics.updates[source].inc()
         self.metrics.update_bytes.inc(len(update))
 
