@@ -94,7 +94,7 @@ class Connection(asyncio.Protocol):
         self._silent_visits = 0
         self._quiet_visits = 0
         self._frames_seen = 0
-        self._messages_seen = 0
+        self._messages_seen = -1
         self._unfinished_visits = 0
         self.phase = Phase.OPENING
         self.transport: asyncio.Transport

@@ -75,8 +75,7 @@ class ConnectionLimits:
 class DocumentSize:
     """About how many bytes one document has when encoded, and which bound that reaches.
 
-    Updates encode less well alone than merged, so the estimate only errs upwards: never by more than what came since
-    it was last measured.
+    Updates encode less well alone than merged, and some delete what others brought, so the estimate errs upwards.
     """
 
     __slots__ = ("_full", "_large", "_max", "_measured", "_since", "_warn")
@@ -93,6 +92,11 @@ class DocumentSize:
     def estimate(self) -> int:
         """Bytes, at most."""
         return self._measured + self._since
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether nothing came since it was measured."""
+        return not self._since
 
     @property
     def is_vague(self) -> bool:
