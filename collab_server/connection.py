@@ -8,7 +8,6 @@ whatever goes wrong ends this connection and no other. Made by `server`, visited
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from enum import Enum, auto
 from typing import TYPE_CHECKING, cast
@@ -18,12 +17,11 @@ from websockets.datastructures import MultipleValuesError
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
-from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
 
-from collab_server.admission import SUBPROTOCOL, read_opening
+from collab_server.admission import read_opening
 from collab_server.errors import Close, Refused
 from collab_server.rooms.member import Member
+from collab_server.sans_io import forget_opening, opening_protocol
 from collab_server.wheel import TURN_S
 from collab_server.wire.frame import binary_frame
 
@@ -41,9 +39,6 @@ SLICE_BYTES = 16 * 1024  # the most that is parsed before anyone looks at limits
 END_OF_HEAD = b"\r\n\r\n"  # RFC 9112 §2.1: what comes after it is no part of an opening request
 # What the WebSocket layer closes with by itself, counted here as well.
 _LIBRARY_CLOSES = {close.code: close for close in (Close.PROTOCOL, Close.BAD_TEXT, Close.TOO_BIG)}
-# The library logs a line or two a connection; ours say more, and only when something is wrong.
-_quiet = logging.getLogger("collab_server.websockets")
-_quiet.disabled = True
 
 
 class Phase(Enum):
@@ -82,9 +77,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: Server) -> None:
         limits = server.settings
         self._server = server
-        self._protocol = ServerProtocol(
-            max_size=limits.max_reader_message_bytes, select_subprotocol=_select_subprotocol, logger=_quiet
-        )
+        self._protocol = opening_protocol(limits.max_reader_message_bytes)
         self._admitting: asyncio.Task[None] | None = None
         self._fragments: list[bytes] = []
         self._request = b""
@@ -134,7 +127,9 @@ class Connection(asyncio.Protocol):
         protocol = self._protocol
         protocol.receive_data(data)
         for event in protocol.events_received():
-            self._frame_received(cast(Frame, event))
+            frame = cast(Frame, event)
+            self._frame_received(frame)
+            frame.data = b""  # the library keeps the newest frame until the next one comes, were it 32 MiB
         if protocol.writes:
             self._flush()
         if protocol.state is not State.OPEN and self.phase is Phase.SEATED:
@@ -216,6 +211,7 @@ class Connection(asyncio.Protocol):
         self._deadline = None
         self._protocol.send_response(response)
         self._flush()
+        forget_opening(self._protocol)
 
     def take_seat(self, member: Member, max_message_bytes: int) -> None:
         """Messages of at most `max_message_bytes` now go to `member`."""
@@ -392,8 +388,3 @@ class Connection(asyncio.Protocol):
             self._quiet_visits = 0
             member.keep_alive()
         self._frames_seen = member.outbox.frames
-
-
-def _select_subprotocol(_protocol: ServerProtocol, offered: object) -> Subprotocol | None:
-    """Agree on `yjs` when it is offered; a client that offers nothing we know (a token, say) goes on without one."""
-    return Subprotocol(SUBPROTOCOL) if SUBPROTOCOL in cast("list[str]", offered) else None
