@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     )
 
     max_rooms: PositiveInt = Field(
-        10_000, description="Rooms in memory: empty ones cost 40 KiB, ten times that in use."
+        10_000, description="Rooms in memory: 10 KiB each, and up to 20 times their document."
     )
     max_members_per_room: PositiveInt = Field(
         1_000, description="Members of a room in this task: each edit is written to each, at 6 µs."
