@@ -78,49 +78,42 @@ class DocumentSize:
     Updates encode less well alone than merged, and some delete what others brought, so the estimate errs upwards.
     """
 
-    __slots__ = ("_full", "_large", "_max", "_measured", "_since", "_warn")
+    __slots__ = ("_full", "_large", "_left_when_measured", "_max", "_warn", "left")
 
     def __init__(self, warn_bytes: int, max_bytes: int) -> None:
         self._warn = warn_bytes
         self._max = max_bytes
-        self._measured = 0
-        self._since = 0
         self._large = False
         self._full = False
+        self.left = self._left_when_measured = warn_bytes
+        """Bytes until the next bound, which whoever applies an update takes its size from: a call would cost more."""
 
     @property
     def estimate(self) -> int:
         """Bytes, at most."""
-        return self._measured + self._since
+        return (self._max if self._large else self._warn) - self.left
 
     @property
     def is_exact(self) -> bool:
         """Whether nothing came since it was measured."""
-        return not self._since
+        return self.left == self._left_when_measured
 
     @property
     def is_vague(self) -> bool:
         """Whether a measurement is due before anyone is refused: so much may have been merged away."""
-        return self._since > self._max * VAGUE_SHARE
-
-    def grow(self, size_bytes: int) -> None:
-        """An update of `size_bytes` was applied."""
-        self._since += size_bytes
+        return self._left_when_measured - self.left > self._max * VAGUE_SHARE
 
     def measured(self, size_bytes: int) -> None:
         """The encoded document has `size_bytes` now."""
-        self._measured = size_bytes
-        self._since = 0
-
-    def fits(self, size_bytes: int) -> bool:
-        """Whether `size_bytes` more reach no bound that has not been told yet."""
-        return self._measured + self._since + size_bytes <= (self._max if self._large else self._warn)
+        self.left = self._left_when_measured = (self._max if self._large else self._warn) - size_bytes
 
     def has_just_become_large(self, size_bytes: int) -> bool:
-        """Whether `size_bytes` more pass the soft bound; true once."""
-        if self._large or self.estimate + size_bytes <= self._warn:
+        """Whether `size_bytes` more pass the soft bound; true once, and from then on the hard bound is the next."""
+        if self._large or size_bytes <= self.left:
             return False
         self._large = True
+        self.left += self._max - self._warn
+        self._left_when_measured += self._max - self._warn
         return True
 
     def is_too_large(self, size_bytes: int) -> bool:

@@ -1,8 +1,8 @@
 """How large one room may become: members, bytes of its document, cursors a second of each member.
 
 What a bound costs is stated in docs/operations.md. The size of a document is an estimate that costs an addition an
-update; it is put right whenever the encoded size is known anyway, and by one encode before a bound takes effect. Never
-refuses what other tasks have accepted: copies must not drift apart. Asked by the room, its members and the server.
+update, and is put right by one encode before a bound takes effect. Never refuses what other tasks have accepted: copies
+must not drift apart. Asked by the room, its members and the server.
 """
 
 from __future__ import annotations
@@ -63,19 +63,19 @@ class Bounds:
 
     def grew(self, update_bytes: int) -> None:
         """An update was loaded or applied."""
-        self._size.grow(update_bytes)
+        self._size.left -= update_bytes
 
     def refusal(self, update_bytes: int) -> Close | None:
         """Why an update of a client that brings new content may not be taken now, or None."""
         if not self._recorder.accepts(update_bytes):
             return Close.JOURNAL_FULL
+        return None if update_bytes <= self._size.left else self._look_closer(update_bytes)
+
+    def _look_closer(self, update_bytes: int) -> Close | None:
         size = self._size
-        encoded_bytes = self._replica.encoded_bytes
-        if encoded_bytes is not None:
-            size.measured(encoded_bytes)
-        if size.fits(update_bytes):
-            return None
-        if size.is_vague or (not size.is_exact and time.monotonic() - self._measured_at >= MEASURE_EVERY_S):
+        if self._replica.encoded_bytes is not None:
+            size.measured(self._replica.encoded_bytes)
+        elif size.is_vague or (not size.is_exact and time.monotonic() - self._measured_at >= MEASURE_EVERY_S):
             size.measured(len(self._replica.diff(EMPTY_STATE_VECTOR)))
             self._measured_at = time.monotonic()
         if size.has_just_become_large(update_bytes):

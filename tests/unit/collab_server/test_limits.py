@@ -140,12 +140,11 @@ def test_what_only_repeats_costs_a_twentieth() -> None:
 def test_a_document_is_large_once_and_full_once() -> None:
     size = DocumentSize(warn_bytes=100, max_bytes=1_000)
     size.measured(90)
-    assert size.fits(10)
-    assert not size.fits(11)
+    assert size.left == 10
+    assert not size.has_just_become_large(10)
     assert size.has_just_become_large(11)
     assert not size.has_just_become_large(11)
-    assert size.fits(910)
-    assert not size.fits(911)
+    assert (size.estimate, size.left) == (90, 910)
     assert size.is_too_large(911)
     assert not size.is_too_large(910)
     assert size.has_just_become_full()
@@ -154,12 +153,12 @@ def test_a_document_is_large_once_and_full_once() -> None:
 
 def test_the_size_of_a_document_is_what_was_measured_and_what_came_since() -> None:
     size = DocumentSize(warn_bytes=100, max_bytes=1_600)
-    size.grow(60)
-    size.grow(40)
+    size.left -= 60
+    size.left -= 40
     assert (size.estimate, size.is_vague, size.is_exact) == (100, False, False)
-    size.grow(1)
+    size.left -= 1
     assert size.is_vague
     size.measured(70)
     assert size.is_exact
-    size.grow(10)
+    size.left -= 10
     assert (size.estimate, size.is_vague) == (80, False)
