@@ -28,7 +28,9 @@ from collab_server.bus_memory import MemoryBus
 from collab_server.bus_redis import RedisBus
 from collab_server.errors import ConfigurationError
 from collab_server.health import Health
+from collab_server.heartbeat import Heartbeat
 from collab_server.http_port import HttpPort
+from collab_server.rooms.bounds import RoomBounds
 from collab_server.rooms.publication import Publication
 from collab_server.rooms.registry import Registry, RoomRules
 from collab_server.rooms.replica import Replica
@@ -100,9 +102,10 @@ async def assembled(settings: Settings, announce: Announce) -> AsyncIterator[Par
             await server.start()
             stack.push_async_callback(_drain_if_needed, server)
             started(f"ws://{settings.host}:{server.port}/ws/{{document}}")
+        heartbeat = Heartbeat(metrics.loop_lag_s.observe, settings.watchdog_s)
         with announce("Admin port") as started:
             admin = HttpPort(
-                Admin(server, recorder, bus, health, authenticator).app(),
+                Admin(server, recorder, bus, health, heartbeat, authenticator).app(),
                 settings.host,
                 settings.admin_port,
                 "COLLAB_ADMIN_PORT",
@@ -110,6 +113,8 @@ async def assembled(settings: Settings, announce: Announce) -> AsyncIterator[Par
             await admin.start()
             stack.push_async_callback(admin.close)
             started(f"http://{settings.host}:{admin.port}/readyz")
+        heartbeat.start()  # last in, first out: what takes long while starting or stopping is no hang
+        stack.callback(heartbeat.stop)
         yield Parts(settings, server, recorder, admin, dev_keys)
 
 
@@ -213,6 +218,12 @@ async def _registry(
     sandbox = Sandbox(max_workers=settings.checkpoint_workers, memory_bytes=settings.checkpoint_worker_bytes)
     stack.push_async_callback(sandbox.close)
     publication = Publication(bus, recorder)
+    bounds = RoomBounds(
+        settings.max_members_per_room,
+        settings.warn_document_bytes,
+        settings.max_document_bytes,
+        settings.awareness_per_s,
+    )
     limits = AwarenessLimits(max_state_bytes=settings.max_awareness_state_bytes)
 
     def build(document: Document, replica: Replica, registry: Registry) -> Room:
@@ -227,6 +238,7 @@ async def _registry(
             max_awareness_ids=settings.max_awareness_ids,
             max_coalesce_s=settings.coalesce_max_ms / 1_000,
             owner=registry,
+            bounds=bounds,
         )
 
     return Registry(
@@ -240,6 +252,7 @@ async def _registry(
             settings.checkpoint_after_bytes,
             settings.checkpoint_after_s,
             settings.room_grace_s,
+            settings.max_rooms,
         ),
         metrics=metrics,
         build=build,

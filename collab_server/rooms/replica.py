@@ -13,6 +13,7 @@ from pycrdt import Doc
 
 from collab_server.firewall import UpdateSummary, check_state_vector, check_update
 from collab_server.surrogates import SurrogatePairs
+from collab_server.watchdog import WATCHDOG
 from collab_server.wire.lib0 import encode_state_vector
 from persistence.replay import replay
 
@@ -67,6 +68,7 @@ class Replica:
         """Check and apply `update`; return what it brought, or `None` when everything in it was known already."""
         if self._broken:
             raise ReplicaBroken
+        WATCHDOG.feed_before(len(update))
         clocks = self.clocks
         summary = check_update(update, clocks)
         if summary.is_empty:

@@ -18,6 +18,7 @@ from auth.permissions import Action
 from collab_server.bus import Bus, Envelope, EnvelopeKind
 from collab_server.errors import Close, Refused
 from collab_server.firewall import UpdateGap, UpdateRefused, UpdateSummary
+from collab_server.rooms.bounds import Bounds, RoomBounds
 from collab_server.rooms.broadcast import Broadcast
 from collab_server.rooms.cursors import Cursors
 from collab_server.rooms.member import Lag, Member
@@ -71,6 +72,7 @@ class Room:
         awareness_limits: AwarenessLimits,
         max_awareness_ids: int,
         max_coalesce_s: float,
+        bounds: RoomBounds,
     ) -> None:
         self.document = document
         self.metrics = metrics
@@ -89,6 +91,7 @@ class Room:
             document.id, self.members, bus, metrics, limits=awareness_limits, max_ids=max_awareness_ids
         )
         self._peers = Peers(document.id, replica, self.cursors, bus, publication, lambda: self.ticket)
+        self.bounds = Bounds(bounds, replica, recorder, metrics, document.id)
         self.roster = Roster()
 
     # Members
@@ -102,8 +105,7 @@ class Room:
         """Seat `member`: ask it for what the room lacks, if it may write, and show it who is here."""
         self.members.add(member)
         self.metrics.members.inc()
-        person = Person(member.identity.subject, member.identity.name, member.role.value)
-        self.roster.enter(member, person, now=member.since)
+        self.roster.enter(member, Person(member.identity.subject, member.identity.name, member.role), now=member.since)
         if member.may(Action.WRITE_DOCUMENT):
             member.ask_for_sync()
         self.cursors.send_all(member, only_if_any=True)
@@ -169,10 +171,10 @@ class Room:
         (`is_answer`) itself has a gap, the client holds something nobody can complete. Raises `Refused`.
         """
         try:
-            if not self._recorder.accepts(len(update)):
-                if self._replica.holds_structs_of(update):
-                    return  # whatever it deletes comes again with the next sync
-                raise Refused(Close.JOURNAL_FULL)
+            if (full := self.bounds.refusal(len(update))) and not self._replica.holds_structs_of(update):
+                raise Refused(full)
+            if full is Close.JOURNAL_FULL:
+                return  # whatever it deletes comes again with the next sync
             summary = self._replica.apply(update)
         except UpdateGap as gap:
             self.metrics.gaps["client"].inc()
@@ -210,6 +212,7 @@ class Room:
 
     def _count(self, tally: Tally, update: bytes) -> None:
         self.updates += 1
+        self.bounds.grew(len(update))
         tally.count += 1
         self.metrics.update_bytes.count += len(update)
 
