@@ -135,14 +135,14 @@ def _latencies(plan: Plan, ledger: Ledger, before: Usage, after: Usage, received
     ordered = sorted(delay.seconds for delay in delays)
     sent = sum(before.at <= at < after.at for at in ledger.sent_at)
     share = ledger.seen_share(before.at, after.at)
-    done = sent * share
+    done = max(sent * share, 1.0)  # a server that delivered nothing has a cost too: more than this
     used_s = after.server_s - before.server_s
     return {
         "delivered_share": share,
         "unseen_share": sum(not delay.seen for delay in delays) / max(len(delays), 1),
-        "frames_per_delivery": received / (done * plan.fan_out) if done else 0.0,
-        "cpu_us_update": used_s / done * 1e6 if done else 0.0,
-        "cpu_us_delivery": used_s / (done * plan.fan_out) * 1e6 if done else 0.0,
+        "frames_per_delivery": received / (done * plan.fan_out),
+        "cpu_us_update": used_s / done * 1e6,
+        "cpu_us_delivery": used_s / (done * plan.fan_out) * 1e6,
         "p50_ms": percentile(ordered, 0.50) * 1e3,
         "p95_ms": percentile(ordered, 0.95) * 1e3,
         "p99_ms": percentile(ordered, 0.99) * 1e3,

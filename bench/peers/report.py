@@ -47,6 +47,8 @@ def compared(row: Measured) -> str:
 def remarks(row: Measured) -> str:
     """What a reader must know before reading the row."""
     found = []
+    if row.delivered_share == 0:
+        found.append("delivered nothing: costs are lower bounds")
     if row.is_generator_bound:
         found.append("generator at its limit")
     if row.server_share >= SATURATED:
