@@ -55,10 +55,10 @@ def remarks(row: Measured) -> str:
         found.append("saturated")
     elif row.delivered_share is not None and row.delivered_share < KEEPS_UP:
         found.append("fell behind")
-    if max(row.server_waited_share, row.generator_waited_share) > DISTURBED:
+    if max(row.others_on_server_core, row.others_on_generator_core) > DISTURBED:
         found.append(
-            f"disturbed by other processes (server waited {row.server_waited_share:.0%}, "
-            f"generator {row.generator_waited_share:.0%})"
+            f"disturbed: other processes took {row.others_on_server_core:.0%} of the server's core, "
+            f"{row.others_on_generator_core:.0%} of the generator's"
         )
     if row.unseen_share:
         found.append(f"{row.unseen_share:.1%} not seen: latencies are lower bounds")
