@@ -14,7 +14,6 @@ from rich.table import Table
 from bench import machine, micro, room_steps, stack
 from bench.baseline import WORTH_A_LOOK, Baseline
 
-
 PASSES = 3
 """Seconds apart, since what disturbs a step often disturbs all its rounds."""
 
