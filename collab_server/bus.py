@@ -57,6 +57,7 @@ class Bus(Protocol):
     """Joins the rooms of several tasks. An adapter owes:
 
     - `task_id` names this task: the origin of every envelope it publishes.
+    - `is_alone` is true while no other task can hear: nothing needs to be put into envelopes then.
     - `on_reconnect` (None or a plain function) is called in the loop whenever envelopes may have been lost in either
       direction and the bus works again, after every subscription is in force: rooms then compare states (R005).
     - Envelopes of one origin for one document arrive in the order they were published, as long as none is lost.
@@ -66,11 +67,8 @@ class Bus(Protocol):
     """
 
     task_id: str
+    is_alone: bool
     on_reconnect: Callable[[], None] | None
-
-    @property
-    def is_alone(self) -> bool:
-        """Whether no other task can hear: then nothing needs to be put into envelopes."""
 
     @property
     def dropped(self) -> int: ...

@@ -28,16 +28,19 @@ class MemoryNetwork:
 
     def join(self, bus: MemoryBus) -> None:
         self._buses.append(bus)
+        self._count_heads()
 
     def leave(self, bus: MemoryBus) -> None:
         if bus in self._buses:
             self._buses.remove(bus)
+            self._count_heads()
 
     def reaches(self, bus: MemoryBus) -> bool:
         return bus in self._buses and bus.task_id not in self._cut
 
-    def is_alone(self, bus: MemoryBus) -> bool:
-        return self._buses == [bus]
+    def _count_heads(self) -> None:
+        for bus in self._buses:
+            bus.is_alone = len(self._buses) == 1
 
     def carry(self, batch: list[bytes]) -> None:
         """Deliver to every bus that is reachable now, the sender included: it drops its own like any other bus."""
@@ -67,6 +70,7 @@ class MemoryBus:
     ) -> None:
         check_task_id(task_id)
         self.task_id = task_id
+        self.is_alone = False
         self.on_reconnect: Callable[[], None] | None = None
         self.malformed = 0
         self._own = task_id.encode()
@@ -76,10 +80,6 @@ class MemoryBus:
         self._max_queued_bytes = max_queued_bytes
         self._reported = 0
         self._flush_due: asyncio.Handle | None = None
-
-    @property
-    def is_alone(self) -> bool:
-        return self._network.is_alone(self)
 
     @property
     def dropped(self) -> int:

@@ -46,6 +46,7 @@ class RedisBus:
         check_task_id(task_id)
         times = times or LinkTimes()
         self.task_id = task_id
+        self.is_alone = False  # whoever listens is not known here
         self.on_reconnect: Callable[[], None] | None = None
         self.malformed = 0
         self._own = task_id.encode()
@@ -56,10 +57,6 @@ class RedisBus:
         self._publisher = Publisher(url, times, max_queued_bytes, self._tell_reconnected)
         self._subscriber = Subscriber(url, times, self._hear, self._tell_reconnected)
         self._tasks: list[asyncio.Task[None]] = []
-
-    @property
-    def is_alone(self) -> bool:
-        return False  # whoever listens is not known here
 
     @property
     def dropped(self) -> int:

@@ -54,22 +54,34 @@ VAGUE_SHARE = 1 / 16
 
 
 class ConnectionLimits:
-    """What one connection may send: so many messages, and so many bytes."""
+    """What one connection may send: so many messages, and so many bytes. Two token buckets in one, as each message
+    asks both."""
 
-    __slots__ = ("_bytes", "_messages")
+    __slots__ = ("_at", "_bytes", "_bytes_burst", "_bytes_per_s", "_messages", "_messages_burst", "_messages_per_s")
 
     def __init__(self, messages_per_s: float, messages_burst: float, bytes_per_s: float, bytes_burst: float) -> None:
-        self._messages = TokenBucket(messages_per_s, messages_burst)
-        self._bytes = TokenBucket(bytes_per_s, bytes_burst)
+        self._messages_per_s, self._bytes_per_s = messages_per_s, bytes_per_s
+        self._messages_burst, self._bytes_burst = messages_burst, bytes_burst
+        self._messages, self._bytes = messages_burst, bytes_burst
+        self._at = 0.0
 
     def take(self, size_bytes: int, now: float) -> bool:
-        """Whether one message of `size_bytes` may pass now."""
-        return self._messages.take(1.0, now) and self._bytes.take(size_bytes, now)
+        """Whether one message of `size_bytes` may pass now; a refusal takes nothing."""
+        elapsed = now - self._at
+        if elapsed > 0.0:  # a clock that stands still or steps back refills nothing
+            self._at = now
+            self._messages = min(self._messages_burst, self._messages + elapsed * self._messages_per_s)
+            self._bytes = min(self._bytes_burst, self._bytes + elapsed * self._bytes_per_s)
+        if self._messages < 1.0 or self._bytes < size_bytes:
+            return False
+        self._messages -= 1.0
+        self._bytes -= size_bytes
+        return True
 
     def give_back(self, size_bytes: int) -> None:
         """The message just taken only repeated what was known: most of its price is returned."""
-        self._messages.give(1.0 - REPEAT_SHARE)
-        self._bytes.give(size_bytes * (1.0 - REPEAT_SHARE))
+        self._messages = min(self._messages_burst, self._messages + 1.0 - REPEAT_SHARE)
+        self._bytes = min(self._bytes_burst, self._bytes + size_bytes * (1.0 - REPEAT_SHARE))
 
 
 class DocumentSize:

@@ -45,7 +45,8 @@ class Peers:
 
     def tell(self, update: bytes) -> None:
         """Pass on an update of a member once it is durable."""
-        self._publication.publish(self._newest(), EnvelopeKind.UPDATE, self._document_id, update)
+        if not self._bus.is_alone:
+            self._publication.publish(self._newest(), EnvelopeKind.UPDATE, self._document_id, update)
 
     def greet(self) -> None:
         """Exchange with the other tasks what either side lacks, and who is there.

@@ -74,8 +74,9 @@ def test_taking_costs_next_to_nothing() -> None:
 def test_a_connection_is_limited_in_messages_and_in_bytes() -> None:
     limits = ConnectionLimits(messages_per_s=1, messages_burst=3, bytes_per_s=10, bytes_burst=100)
     assert limits.take(60, now=0.0)
-    assert not limits.take(60, now=0.0)
+    assert not limits.take(60, now=0.0)  # and takes nothing
     assert limits.take(40, now=0.0)
+    assert limits.take(0, now=0.0)
     assert not limits.take(0, now=0.0)
     assert limits.take(20, now=2.0)
 
