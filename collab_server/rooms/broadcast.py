@@ -15,6 +15,7 @@ import structlog
 from pycrdt import merge_updates
 
 from collab_server.rooms.member import Member
+from collab_server.rooms.outbox import Outbox
 from collab_server.rooms.pace import SMALL_ROOM, Pace
 from collab_server.rooms.replica import is_crdt_failure
 from collab_server.telemetry import Metrics
@@ -54,7 +55,7 @@ class Broadcast:
         self._loop = asyncio.get_running_loop()
         self._members: dict[Member, None] = {}
         # Tuples, made anew when someone comes or goes: they are walked while that happens.
-        self._receivers: dict[Dialect, tuple[Member, ...]] = {}
+        self._receivers: dict[Dialect, tuple[Outbox, ...]] = {}
         self._receiving = 0
         self._update_pace, self._awareness_pace = Pace(max_delay_s), Pace(max_delay_s)
         self._updates: list[_Waiting] = []
@@ -110,14 +111,14 @@ class Broadcast:
             self._start_sending(member)
 
     def _start_sending(self, member: Member) -> None:
-        self._receivers[member.dialect] = (*self._receivers.get(member.dialect, ()), member)
+        self._receivers[member.dialect] = (*self._receivers.get(member.dialect, ()), member.outbox)
         self._receiving += 1
 
     def _stop_sending(self, member: Member) -> bool:
         receivers = self._receivers.get(member.dialect, ())
-        if member not in receivers:
+        if member.outbox not in receivers:
             return False
-        self._receivers[member.dialect] = tuple(each for each in receivers if each is not member)
+        self._receivers[member.dialect] = tuple(outbox for outbox in receivers if outbox is not member.outbox)
         self._receiving -= 1
         return True
 
@@ -134,11 +135,12 @@ class Broadcast:
                     self._updates_due = self._loop.call_later(delay_s, self.flush_updates)
                 return
             self._update_pace.sent(now)
-        for dialect, members in self._receivers.items():
+        own = None if sender is None else sender.outbox
+        for dialect, receivers in self._receivers.items():
             frame = binary_frame(dialect.encode_update(update))
-            for member in members:
-                if member is not sender:
-                    member.outbox.send(frame)
+            for outbox in receivers:
+                if outbox is not own:
+                    outbox.send(frame)
 
     def flush_updates(self) -> None:
         """Send what has been gathered."""
@@ -150,15 +152,18 @@ class Broadcast:
         waiting, self._updates = self._updates, []
         self._metrics.coalesced_updates.inc(len(waiting))
         self._metrics.tick_s.observe(self._update_pace.tick_s)
-        merged = merge([update for update, _sender in waiting])
-        senders = {sender for _update, sender in waiting}
-        for dialect, members in self._receivers.items():
-            frames = b"".join([binary_frame(dialect.encode_update(update)) for update in merged])
-            for member in members:
-                if member not in senders:
-                    member.outbox.send(frames)
-                elif others := _of_others(waiting, member, dialect):
-                    member.outbox.send(others)
+        updates = [update for update, _sender in waiting]
+        senders = [None if sender is None else sender.outbox for _update, sender in waiting]
+        merged, typing = merge(updates), set(senders)
+        for dialect, receivers in self._receivers.items():
+            for_readers = b"".join([binary_frame(dialect.encode_update(update)) for update in merged])
+            # Who has itself typed within the tick gets the others' updates in one write, a frame each.
+            frames = [binary_frame(dialect.encode_update(update)) for update in updates]
+            for outbox in receivers:
+                if outbox not in typing:
+                    outbox.send(for_readers)
+                elif others := [frame for frame, sender in zip(frames, senders, strict=True) if sender is not outbox]:
+                    outbox.send(b"".join(others))
 
     # Awareness
 
@@ -191,10 +196,10 @@ class Broadcast:
     def _send_entries(self, entries: tuple[AwarenessEntry, ...]) -> None:
         for batch in in_batches(entries):
             message = Awareness(batch)
-            for dialect, members in self._receivers.items():
+            for dialect, receivers in self._receivers.items():
                 frame = binary_frame(dialect.encode(message))
-                for member in members:
-                    member.outbox.send(frame)
+                for outbox in receivers:
+                    outbox.send(frame)
 
     def flush(self) -> None:
         """Send all that has been gathered; nothing stays due."""
@@ -214,8 +219,3 @@ def merge(updates: list[bytes]) -> list[bytes]:
         # What clients sent is as good, only more of it.
         log.warning("merge_failed", exc_info=error)
         return updates
-
-
-def _of_others(waiting: list[_Waiting], member: Member, dialect: Dialect) -> bytes:
-    """One write for someone who has itself typed within the tick: the others' updates, a frame each."""
-    return b"".join([binary_frame(dialect.encode_update(update)) for update, sender in waiting if sender is not member])
