@@ -21,6 +21,7 @@ from auth.jwks import JwksCache
 from auth.open_access import OpenAuthenticator
 from auth.permissions_postgres import PostgresPermissions
 from auth.tokens import Authenticator
+from collab_server import big_work
 from collab_server.admin import Admin
 from collab_server.admission import Admission
 from collab_server.bus import Bus
@@ -29,6 +30,7 @@ from collab_server.bus_redis import RedisBus
 from collab_server.errors import ConfigurationError
 from collab_server.health import Health
 from collab_server.http_port import HttpPort
+from collab_server.rooms.offload import Offload
 from collab_server.rooms.publication import Publication
 from collab_server.rooms.registry import Registry, RoomRules
 from collab_server.rooms.replica import Replica
@@ -212,6 +214,14 @@ async def _registry(
     catalog, table = PostgresCatalog(pool), PostgresCheckpointTable(pool)
     sandbox = Sandbox(max_workers=settings.checkpoint_workers, memory_bytes=settings.checkpoint_worker_bytes)
     stack.push_async_callback(sandbox.close)
+    # Workers of its own: who opens a big document shall not wait for the checkpoint of another.
+    splitters = Sandbox(
+        max_workers=settings.big_document_workers,
+        memory_bytes=settings.checkpoint_worker_bytes,
+        preload=(big_work.__name__,),
+    )
+    stack.push_async_callback(splitters.close)
+    offload = Offload(splitters, big_update_bytes=settings.big_update_bytes, timeout_s=settings.checkpoint_timeout_s)
     publication = Publication(bus, recorder)
     limits = AwarenessLimits(max_state_bytes=settings.max_awareness_state_bytes)
 
@@ -222,6 +232,7 @@ async def _registry(
             recorder=recorder,
             bus=bus,
             publication=publication,
+            offload=offload,
             metrics=metrics,
             awareness_limits=limits,
             max_awareness_ids=settings.max_awareness_ids,
@@ -234,6 +245,7 @@ async def _registry(
         journal=journal,
         recorder=recorder,
         bus=bus,
+        offload=offload,
         rules=RoomRules(
             settings.checkpoint_after_updates,
             settings.checkpoint_after_bytes,

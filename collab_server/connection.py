@@ -278,6 +278,15 @@ class Connection(asyncio.Protocol):
             log.error("message_failed", exc_info=error)
             self.close(Refused(Close.ROOM_UNAVAILABLE))
 
+    def pause_reading(self, pause: bool) -> None:
+        """Read nothing more for now, or go on."""
+        if self.transport.is_closing():
+            return
+        if pause:
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()
+
     # Ending
 
     def close(self, refusal: Refused) -> None:
@@ -352,7 +361,8 @@ class Connection(asyncio.Protocol):
         if member.ends_at is not None and member.ends_at <= self._server.wall_clock():
             self.close(Refused(Close.EXPIRED))
             return
-        self._silent_visits = 0 if self._heard else self._silent_visits + 1
+        # Whom we do not read from is not silent: a big update of its own is being taken in.
+        self._silent_visits = 0 if self._heard or member.is_held else self._silent_visits + 1
         self._heard = False
         silence_s = self._silent_visits * TURN_S
         if silence_s >= settings.ping_interval_s + settings.ping_timeout_s:

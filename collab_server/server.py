@@ -131,6 +131,7 @@ class Server:
             dialect=yjs,
             outbox=Outbox(connection.transport, settings.outbox_max_bytes, connection.overflow),
             close=connection.close,
+            pause_reading=connection.pause_reading,
             address=connection.address,
             syncs=TokenBucket(settings.syncs_per_10_s / SYNCS_WINDOW_S, settings.syncs_per_10_s),
             ends_at=seat.ends_at,

@@ -80,9 +80,7 @@ def _read_runs(update: bytes, known: Mapping[int, int]) -> tuple[dict[int, _Run]
     return {client: run for client, run in runs.items() if run.end > 0}, at
 
 
-def _read_run(
-    update: bytes, at: int, count: int, run: _Run, clock: int, known: Mapping[int, int]
-) -> tuple[_Run, int]:
+def _read_run(update: bytes, at: int, count: int, run: _Run, clock: int, known: Mapping[int, int]) -> tuple[_Run, int]:
     client, clocks, places, waits = run.client, run.clocks, run.places, run.waits
     held = known.get(client, 0)
     readers, read = READERS, read_varuint

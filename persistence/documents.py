@@ -7,7 +7,7 @@ and, for its base, by the checkpointer.
 
 import asyncio
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -36,12 +36,13 @@ class DocumentUnloadable(Exception):
 class StoredDocument:
     """A document as stored: apply `checkpoint` (a Yjs v1 update, None if there is none), then all `updates`.
 
-    `generation` is that of the checkpoint, 0 without one.
+    `generation` is that of the checkpoint, 0 without one; `reaches` are the journal's, one for each update.
     """
 
     checkpoint: bytes | None
     generation: int
     updates: list[bytes]
+    reaches: list[bytes] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Documents:
             checkpoint=recovered.state,
             generation=recovered.base.generation if recovered.base else 0,
             updates=[row.update for row in recovered.rows],
+            reaches=[row.reach for row in recovered.rows],
         )
 
     async def recover(self, document: Document) -> Recovered:

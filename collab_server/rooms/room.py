@@ -18,16 +18,19 @@ import structlog
 from auth.permissions import Action
 from collab_server.bus import Bus, Envelope, EnvelopeKind
 from collab_server.errors import Close, Refused
-from collab_server.firewall import UpdateGap, UpdateRefused, UpdateSummary
+from collab_server.firewall import UpdateGap, UpdateRefused, UpdateSummary, check_state_vector
+from collab_server.rooms.intake import take_in
 from collab_server.rooms.member import Member
+from collab_server.rooms.offload import Offload
 from collab_server.rooms.publication import Publication
 from collab_server.rooms.replica import Replica, ReplicaBroken
 from collab_server.telemetry import Metrics
+from collab_server.update_split import Piece
 from collab_server.wire.awareness import AwarenessEntry, AwarenessLimits, decode_entries, encode_entries, in_batches
 from collab_server.wire.dialect import Dialect
 from collab_server.wire.frame import binary_frame
 from collab_server.wire.lib0 import encode_state_vector
-from collab_server.wire.messages import Awareness, MalformedMessage, Message
+from collab_server.wire.messages import Awareness, MalformedMessage, Message, SyncStep2
 from persistence.catalog import Document
 from persistence.checkpoints import Checkpoint
 from persistence.journal import JournalEntry
@@ -74,6 +77,7 @@ class Room:
         recorder: Recorder,
         bus: Bus,
         publication: Publication,
+        offload: Offload,
         metrics: Metrics,
         awareness_limits: AwarenessLimits,
         max_awareness_ids: int,
@@ -93,6 +97,7 @@ class Room:
         self._recorder = recorder
         self._bus = bus
         self._publication = publication
+        self._offload = offload
         self._greeted_at = float("-inf")
         self._greeting: asyncio.TimerHandle | None = None
         self._largest_state = awareness_limits.max_state_bytes
@@ -147,6 +152,10 @@ class Room:
         """What this room holds: client id → number of operations."""
         return dict(self._replica.clocks)
 
+    def has_seat(self, member: Member) -> bool:
+        """Whether `member` is here, and this room still in use."""
+        return member in self.seats.get(member.dialect, {})
+
     @property
     def encoded_bytes(self) -> int | None:
         """Size of the encoded document, when known."""
@@ -154,8 +163,7 @@ class Room:
 
     def diff(self, state_vector: bytes) -> bytes:
         """What a peer at `state_vector` lacks. Raises `Refused` for a state vector that is not one."""
-        if len(state_vector) > LONGEST_CLOCK_BYTES * (2 * len(self._replica.clocks) + STRANGERS):
-            raise Refused(Close.MALFORMED, "state vector: it names far more clients than this document has")
+        self._limit_strangers(state_vector)
         try:
             return self._replica.diff(state_vector)
         except UpdateRefused as error:
@@ -164,12 +172,44 @@ class Room:
             self.reload()
             raise Refused(Close.ROOM_RELOADED) from None
 
+    def _limit_strangers(self, state_vector: bytes) -> None:
+        if len(state_vector) > LONGEST_CLOCK_BYTES * (2 * len(self._replica.clocks) + STRANGERS):
+            raise Refused(Close.MALFORMED, "state vector: it names far more clients than this document has")
+
+    def synchronise(self, member: Member, state_vector: bytes) -> None:
+        """Send `member` what it lacks: in one message, or a big document in many. Raises `Refused`."""
+        snapshot = self._replica.snapshot
+        if snapshot is None:
+            member.send(SyncStep2(self.diff(state_vector)))
+            return
+        self._limit_strangers(state_vector)
+        try:
+            frames, last = snapshot.answer(member.dialect, check_state_vector(state_vector))
+        except UpdateRefused as error:
+            raise Refused(Close.MALFORMED, f"state vector: {error.reason}") from None
+        for frame in frames:
+            member.outbox.send(frame)
+        member.send(SyncStep2(last))
+
+    @property
+    def has_old_snapshot(self) -> bool:
+        """Whether this is a big document that was edited so much that what joiners get should be made anew."""
+        snapshot = self._replica.snapshot
+        return snapshot is not None and snapshot.is_due
+
+    async def renew_snapshot(self) -> None:
+        """Make it anew, in a worker process. Raises `SandboxFailed`."""
+        await self._offload.renew(self._replica)
+
     def edit(self, member: Member, update: bytes, *, is_answer: bool = False) -> None:
         """Apply, relay and journal an update of `member`.
 
         One that needs something the room lacks is set aside and the client asked for all it has; when that answer
         (`is_answer`) itself has a gap, the client holds something nobody can complete. Raises `Refused`.
         """
+        if len(update) > self._offload.big_update_bytes:
+            take_in(self, member, update, self._offload, is_answer=is_answer)
+            return
         try:
             if not self._recorder.accepts(len(update)):
                 if self._replica.holds_structs_of(update):
@@ -177,25 +217,51 @@ class Room:
                 raise Refused(Close.JOURNAL_FULL)
             summary = self._replica.apply(update)
         except UpdateGap as gap:
-            self.metrics.gaps["client"].inc()
-            if is_answer:
-                raise Refused(Close.UPDATE_REFUSED, f"this copy of the document has a gap: {gap}") from None
-            member.ask_for_sync()
+            self.set_aside(member, gap, is_answer=is_answer)
             return
         except UpdateRefused as error:
-            self._quarantine(member, error.reason, update)
-            raise Refused(Close.UPDATE_REFUSED, f"{Close.UPDATE_REFUSED.text} ({error.reason})") from None
+            raise self.refusal_of(member, error.reason, update) from None
         except ReplicaBroken as error:
-            self._quarantine(member, CRDT_FAILURE, update)
-            refusal = Refused(Close.UPDATE_REFUSED, f"{Close.UPDATE_REFUSED.text} ({CRDT_FAILURE})")
-            member.close(refusal)  # before the others, who are told to come back
-            self.reload()
-            raise refusal from error
+            raise self._broken_by(member, update) from error
         if summary is not None:
-            self._relay(update, member)
-            self._record(member, update, summary)
-            self._publication.publish(self.ticket, EnvelopeKind.UPDATE, self.document.id, update)
-            self._count("client", update)
+            self._spread(member, update, summary)
+
+    def edit_piece(self, member: Member, piece: Piece) -> None:
+        """The same for the next piece of a big update of `member`, which was checked. Raises `Refused`."""
+        if not self._recorder.accepts(len(piece.update)):
+            raise Refused(Close.JOURNAL_FULL)
+        try:
+            if not self._replica.apply_piece(piece):
+                return
+        except UpdateRefused as error:
+            raise self.refusal_of(member, error.reason, piece.update) from None
+        except ReplicaBroken as error:
+            raise self._broken_by(member, piece.update) from error
+        self._spread(member, piece.update, UpdateSummary(piece.ends, dict(piece.reach), is_empty=False))
+
+    def set_aside(self, member: Member, gap: UpdateGap, *, is_answer: bool) -> None:
+        """Leave an update with a gap without effect and ask for what is missing. Raises `Refused` after an answer."""
+        self.metrics.gaps["client"].inc()
+        if is_answer:
+            raise Refused(Close.UPDATE_REFUSED, f"this copy of the document has a gap: {gap}")
+        member.ask_for_sync()
+
+    def refusal_of(self, member: Member, reason: str, update: bytes) -> Refused:
+        """Note that the firewall refused `update` of `member`, and how to tell."""
+        self._quarantine(member, reason, update)
+        return Refused(Close.UPDATE_REFUSED, f"{Close.UPDATE_REFUSED.text} ({reason})")
+
+    def _broken_by(self, member: Member, update: bytes) -> Refused:
+        refusal = self.refusal_of(member, CRDT_FAILURE, update)
+        member.close(refusal)  # before the others, who are told to come back
+        self.reload()
+        return refusal
+
+    def _spread(self, member: Member, update: bytes, summary: UpdateSummary) -> None:
+        self._relay(update, member)
+        self._record(member, update, summary)
+        self._publication.publish(self.ticket, EnvelopeKind.UPDATE, self.document.id, update)
+        self._count("client", update)
 
     def _relay(self, update: bytes, sender: Member | None) -> None:
         for dialect, members in self.seats.items():
@@ -387,8 +453,8 @@ class Room:
 
     def _answer_peer(self, envelope: Envelope) -> None:
         wish, state_vector = envelope.body[:1], envelope.body[1:]
-        diff = self._replica.diff(state_vector)
-        self._publication.publish(self.ticket, EnvelopeKind.SYNC_REPLY, self.document.id, diff)
+        for update in self._replica.diffs(state_vector):
+            self._publication.publish(self.ticket, EnvelopeKind.SYNC_REPLY, self.document.id, update)
         self._publish_presence(_entries(self._awareness.snapshot(local_only=True)))
         if wish == ANSWER_AND_ASK_BACK:
             self._ask_peers(ANSWER)

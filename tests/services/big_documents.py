@@ -17,7 +17,25 @@ from pycrdt import Array, Doc, Text, TransactionEvent
 AUTHORS = 5
 SESSIONS_A_CHAPTER, EDITS_A_SESSION = 10, 120
 DELETED_SHARE = 0.12
-WORDS = "the of and scene night camera moves slowly across room while she waits straße Zürich 日本 café".split()
+WORDS = [
+    "the",
+    "of",
+    "and",
+    "scene",
+    "night",
+    "camera",
+    "moves",
+    "slowly",
+    "across",
+    "room",
+    "while",
+    "she",
+    "waits",
+    "straße",
+    "Zürich",
+    "日本",
+    "café",
+]
 SIZE_CHECK_EVERY = 20  # chapters: encoding all of it costs more than writing one
 
 
@@ -35,7 +53,7 @@ def big_document(size_bytes: int, seed: int = 1) -> bytes:
 
 
 def _make(size_bytes: int, seed: int) -> bytes:
-    chance = random.Random(seed)  # noqa: S311 - a document, not a secret
+    chance = random.Random(seed)
     authors: list[Doc[Any]] = [Doc(client_id=1_000_000_007 * (number + 1) % 2**32) for number in range(AUTHORS)]
     written: list[bytes] = []
 

@@ -35,6 +35,7 @@ def slow_member(room: Room) -> Member:
         dialect=yjs,
         outbox=Outbox(transport, 1_000, overflow),
         close=lambda _refusal: None,
+        pause_reading=lambda _pause: None,
         address="127.0.0.1",
         syncs=TokenBucket(1, 10),
         now=0.0,
