@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from collab_server.firewall import UpdateGap, check_state_vector, check_update
 from collab_server.surrogates import SurrogatePairs
 from collab_server.update_format import UpdateRefused
+from collab_server.update_reading import Id
 from collab_server.update_split import Bounds, Clocks, split_update
 from persistence.replay import replay
 from persistence.state_vectors import covers, decode
@@ -19,7 +20,7 @@ from persistence.state_vectors import covers, decode
 # A piece takes the loop 2 to 8 ms (measured on 20 MB of edits): a few thousand structs are as much as long text.
 BOUNDS = Bounds(max_bytes=64 * 1024, max_structs=4_000, max_deletes=2_000)
 
-PlainPiece = tuple[bytes, Clocks, Clocks]
+PlainPiece = tuple[bytes, Clocks, Clocks, tuple[Id, ...]]
 """A `Piece` as it crosses the pipe."""
 
 
@@ -69,4 +70,4 @@ def fold_and_split(checkpoint: bytes | None, updates: Sequence[bytes], reaches: 
 
 
 def _plain(update: bytes, known: Mapping[int, int]) -> tuple[PlainPiece, ...]:
-    return tuple((piece.update, piece.ends, piece.reach) for piece in split_update(update, known, BOUNDS))
+    return tuple((piece.update, piece.ends, piece.reach, piece.pairs) for piece in split_update(update, known, BOUNDS))

@@ -11,26 +11,34 @@ The update must have passed the firewall: other bytes may raise anything. Pure. 
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import NamedTuple
 
-from collab_server.update_format import HAS_ORIGIN, HAS_PARENT_SUB, HAS_RIGHT_ORIGIN, READERS
-from collab_server.wire.lib0 import read_varuint, varuint
+from collab_server.surrogates import may_hold_a_pair, second_halves
+from collab_server.update_format import HAS_PARENT_SUB, READERS
+from collab_server.update_reading import STRING, Id
+from collab_server.wire.lib0 import read_string, read_varuint, varuint
 
 Clocks = tuple[tuple[int, int], ...]
 """Client ids, each with an end clock."""
 
+_STRING_READER = READERS[STRING]
 NO_STRUCTS = NO_DELETES = b"\x00"
 
 
 class Piece(NamedTuple):
-    """A part of an update, an update itself: `ends` are the clocks its structs end at, `reach` that of deletes too."""
+    """A part of an update, an update itself: `ends` are the clocks its structs end at, `reach` that of deletes too.
+
+    `pairs` are the second halves of its surrogate pairs (see `surrogates`).
+    """
 
     update: bytes
     ends: Clocks
     reach: Clocks
+    pairs: tuple[Id, ...] = ()
 
 
 class Bounds(NamedTuple):
@@ -48,6 +56,7 @@ class _Run:
     client: int
     clocks: list[int] = field(default_factory=list)
     places: list[int] = field(default_factory=list)
+    pairs: list[tuple[int, int]] = field(default_factory=list)  # clocks of second halves, each with its struct's index
     waits: list[tuple[int, int, int]] = field(default_factory=list)  # index of a struct, client and clock it needs
     index: int = 0  # of the next struct to be handed out
     wait: int = 0  # of the next entry of `waits`
@@ -81,46 +90,55 @@ def _read_runs(update: bytes, known: Mapping[int, int]) -> tuple[dict[int, _Run]
 
 
 def _read_run(update: bytes, at: int, count: int, run: _Run, clock: int, known: Mapping[int, int]) -> tuple[_Run, int]:
-    client, clocks, places, waits = run.client, run.clocks, run.places, run.waits
-    held = known.get(client, 0)
-    readers, read = READERS, read_varuint
+    clocks, places, waits = run.clocks, run.places, run.waits
+    may_hold_pairs = may_hold_a_pair(update, at) is not None
+    held = known.get(run.client, 0)
     for _ in range(count):
         start, first_wait = at, len(waits)
         info = update[at]
-        at += 1
-        reader = readers[info]
+        reader = READERS[info]
         if reader is None:
-            length, at = read(update, at)
+            length, at = read_varuint(update, at + 1)
         else:
-            if info & (HAS_ORIGIN | HAS_RIGHT_ORIGIN):
-                for flag in (HAS_ORIGIN, HAS_RIGHT_ORIGIN):
-                    if info & flag:
-                        needed, at = read(update, at)
-                        needed_clock, at = read(update, at)
-                        if needed != client and needed_clock >= known.get(needed, 0):
-                            waits.append((len(clocks), needed, needed_clock))
-            else:
-                if update[at]:
-                    size, at = read(update, at + 1)
-                    at += size
-                else:
-                    needed, at = read(update, at + 1)
-                    needed_clock, at = read(update, at)
-                    if needed != client and needed_clock >= known.get(needed, 0):
-                        waits.append((len(clocks), needed, needed_clock))
-                if info & HAS_PARENT_SUB:
-                    size, at = read(update, at)
-                    at += size
+            content = at = _read_place(update, at + 1, info, run, known)
             length, at = reader(update, at)
+            if may_hold_pairs and reader is _STRING_READER and may_hold_a_pair(update, content, at):
+                index = len(clocks)
+                run.pairs += [(found, index) for found in second_halves(read_string(update, content)[0], clock)]
         clock += length
         if clock > held:
             clocks.append(clock - length)
             places.append(start)
-        else:
+        else:  # known, and so is all it needs
             del waits[first_wait:]
+            while run.pairs and run.pairs[-1][1] == len(clocks):
+                run.pairs.pop()
     clocks.append(clock)
     places.append(at)
     return run, at
+
+
+def _read_place(update: bytes, at: int, info: int, run: _Run, known: Mapping[int, int]) -> int:
+    """Note what the next struct of `run` needs of other clients that is not known; return where its content begins."""
+    references = (info >> 7) + (info >> 6 & 1)
+    parent_sub = 0
+    if not references:
+        parent_sub = info & HAS_PARENT_SUB
+        if update[at]:
+            size, at = read_varuint(update, at + 1)
+            at += size
+        else:
+            references = 1
+            at += 1
+    for _ in range(references):
+        client, at = read_varuint(update, at)
+        clock, at = read_varuint(update, at)
+        if client != run.client and clock >= known.get(client, 0):
+            run.waits.append((len(run.clocks), client, clock))
+    if parent_sub:
+        size, at = read_varuint(update, at)
+        at += size
+    return at
 
 
 # Structs
@@ -161,13 +179,17 @@ class _Parts:
         """The piece as it is; the next one begins."""
         written = [varuint(len(self._ranges))]
         ends = []
+        pairs: list[Id] = []
         for client, (run, start, stop) in self._ranges.items():
+            if run.pairs:
+                first, last = (bisect_left(run.pairs, place, key=itemgetter(1)) for place in (start, stop))
+                pairs += [(client, clock) for clock, _index in run.pairs[first:last]]
             written += varuint(stop - start), varuint(client), varuint(run.clocks[start])
             written.append(self._update[run.places[start] : run.places[stop]])
             ends.append((client, run.clocks[stop]))
         written.append(NO_DELETES)
         self._clear()
-        return Piece(b"".join(written), tuple(ends), tuple(ends))
+        return Piece(b"".join(written), tuple(ends), tuple(ends), tuple(pairs))
 
     def __bool__(self) -> bool:
         return bool(self._ranges)

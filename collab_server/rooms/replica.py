@@ -75,7 +75,7 @@ class Replica:
         self._pairs.check(update, clocks)
         for client, end in summary.clocks:
             if clocks.get(client, 0) < end:
-                self._apply_structs(update, summary.clocks)
+                self._apply_structs(update, summary)
                 break
         else:
             if not self._apply_deletes(update):
@@ -89,12 +89,7 @@ class Replica:
 
     def load_piece(self, piece: Piece) -> None:
         """Take in the next piece of a big document from storage; `cut_up` was called before the first."""
-        try:
-            self._doc.apply_update(piece.update)
-            self._pairs.learn(piece.update)
-        except BaseException as error:
-            self._fail(error)
-        self._advance(piece.ends)
+        self._apply_piece(piece)
         if self.snapshot is not None:
             self.snapshot.add_piece(piece)
 
@@ -110,9 +105,10 @@ class Replica:
         if self._broken:
             raise ReplicaBroken
         clocks = self.clocks
-        self._pairs.check(piece.update, clocks)  # the worker that checked the rest does not know our emoji
+        if self._pairs:  # the worker that checked the rest does not know them
+            self._pairs.check(piece.update, clocks)
         if any(clocks.get(client, 0) < end for client, end in piece.ends):
-            self._apply_structs(piece.update, piece.ends)
+            self._apply_piece(piece)
         elif piece.ends or not self._apply_deletes(piece.update):
             return False
         self._encoded = None
@@ -160,13 +156,21 @@ class Replica:
         clocks = self.clocks
         return all(clocks.get(client, 0) >= end for client, end in check_update(update, clocks).clocks)
 
-    def _apply_structs(self, update: bytes, ends: Clocks) -> None:
+    def _apply_structs(self, update: bytes, summary: UpdateSummary) -> None:
         try:
             self._doc.apply_update(update)
         except BaseException as error:
             self._fail(error)
         self._pairs.learn(update)
-        self._advance(ends)
+        self._advance(summary.clocks)
+
+    def _apply_piece(self, piece: Piece) -> None:
+        try:
+            self._doc.apply_update(piece.update)
+        except BaseException as error:
+            self._fail(error)
+        self._pairs.add(piece.pairs)
+        self._advance(piece.ends)
 
     def _advance(self, ends: Clocks) -> None:
         clocks = self.clocks
