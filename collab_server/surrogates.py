@@ -28,6 +28,11 @@ class SurrogatePairs:
     def __init__(self) -> None:
         self._second_halves: set[Id] = set()
 
+    @property
+    def second_halves(self) -> frozenset[Id]:
+        """All that are known."""
+        return frozenset(self._second_halves)
+
     def __bool__(self) -> bool:
         return bool(self._second_halves)
 
