@@ -32,6 +32,8 @@ def take_in(room: Room, member: Member, update: bytes, offload: Offload, *, is_a
 async def _take_in(room: Room, member: Member, update: bytes, offload: Offload, is_answer: bool) -> None:
     try:
         pieces = await _checked(room, member, update, offload, is_answer)
+        if pieces:
+            room.prepare_for(len(update))
         for piece in pieces:
             async with offload.turn():
                 if not room.has_seat(member):

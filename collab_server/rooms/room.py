@@ -23,7 +23,7 @@ from collab_server.rooms.intake import take_in
 from collab_server.rooms.member import Member
 from collab_server.rooms.offload import Offload
 from collab_server.rooms.publication import Publication
-from collab_server.rooms.replica import Replica, ReplicaBroken
+from collab_server.rooms.replica import BIG_DOCUMENT_BYTES, Replica, ReplicaBroken
 from collab_server.telemetry import Metrics
 from collab_server.update_split import Piece
 from collab_server.wire.awareness import AwarenessEntry, AwarenessLimits, decode_entries, encode_entries, in_batches
@@ -196,6 +196,15 @@ class Room:
         """Whether this is a big document that was edited so much that what joiners get should be made anew."""
         snapshot = self._replica.snapshot
         return snapshot is not None and snapshot.is_due
+
+    def prepare_for(self, update_bytes: int) -> None:
+        """Expect that many bytes in pieces: a document that they make big is kept in pieces from the start."""
+        if update_bytes > BIG_DOCUMENT_BYTES and self._replica.snapshot is None:
+            try:
+                self._replica.cut_up()
+            except ReplicaBroken:
+                self.reload()
+                raise Refused(Close.ROOM_RELOADED) from None
 
     async def renew_snapshot(self) -> None:
         """Make it anew, in a worker process. Raises `SandboxFailed`."""
