@@ -42,7 +42,7 @@ class StoredDocument:
     checkpoint: bytes | None
     generation: int
     updates: list[bytes]
-    reaches: list[bytes] = field(default_factory=list)
+    reaches: list[bytes] = field(default_factory=list, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

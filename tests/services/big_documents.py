@@ -36,7 +36,7 @@ WORDS = [
     "日本",
     "café",
 ]
-SIZE_CHECK_EVERY = 20  # chapters: encoding all of it costs more than writing one
+SIZE_CHECK_EVERY = 5  # chapters: encoding all of it costs more than writing one
 
 
 def big_document(size_bytes: int, seed: int = 1) -> bytes:

@@ -20,7 +20,7 @@ from persistence.sandbox import Sandbox
 from tests.services.big_documents import big_document
 from tests.unit.collab_server.rooms.parts import House, Person, house, until
 
-BIG = big_document(600_000)
+BIG = big_document(400_000)  # below what makes a checkpoint due
 LARGEST_STEP_BYTES = 2 * BOUNDS.max_bytes
 
 
