@@ -92,7 +92,7 @@ class Admin:
                 "state_vector": b64encode(room.state_vector()).decode(),
                 "clients": len(room.clocks),
                 "operations": sum(room.clocks.values()),
-                "awareness_ids": room.awareness_ids,
+                "awareness_ids": len(room.cursors),
                 "people": [
                     {"subject": here.person.subject, "devices": here.devices, "status": here.status.value}
                     for here in room.roster.people(now=now)

@@ -236,6 +236,7 @@ async def _registry(
             metrics=metrics,
             awareness_limits=limits,
             max_awareness_ids=settings.max_awareness_ids,
+            max_coalesce_s=settings.coalesce_max_ms / 1_000,
             owner=registry,
         )
 

@@ -69,6 +69,10 @@ class Bus(Protocol):
     on_reconnect: Callable[[], None] | None
 
     @property
+    def is_alone(self) -> bool:
+        """Whether no other task can hear: then nothing needs to be put into envelopes."""
+
+    @property
     def dropped(self) -> int: ...
 
     @property

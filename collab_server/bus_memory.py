@@ -78,6 +78,10 @@ class MemoryBus:
         self._flush_due: asyncio.Handle | None = None
 
     @property
+    def is_alone(self) -> bool:
+        return self._network.is_alone(self)
+
+    @property
     def dropped(self) -> int:
         return self._outgoing.dropped
 
@@ -92,7 +96,7 @@ class MemoryBus:
         self._receivers.remove(document_id, receive)
 
     def publish(self, envelope: Envelope) -> None:
-        if self._network.is_alone(self):
+        if self.is_alone:
             return
         self._outgoing.put(encode(envelope))
         self._schedule_flush()

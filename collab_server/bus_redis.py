@@ -58,6 +58,10 @@ class RedisBus:
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
+    def is_alone(self) -> bool:
+        return False  # whoever listens is not known here
+
+    @property
     def dropped(self) -> int:
         return self._publisher.dropped
 

@@ -38,6 +38,7 @@ GONE_ADDRESS = "0.0.0.0"  # noqa: S104  # nosec B104
 LINGER_S = 5.0  # for the peer to answer our close frame, then the socket is dropped
 MAX_FRAGMENTS = 1_024  # of one message: a 32 MiB document in 32 KiB pieces; empty fragments cost memory but no bytes
 FRAGMENT_COST_BYTES = 1_024  # what each further piece of a message costs its sender's allowance: 5 µs, as 1 KiB does
+LEAST_PROGRESS_BYTES = 16 * 1024  # in a turn of the wheel: 4 kB/s, below the worst of mobile networks
 SLICE_BYTES = 16 * 1024  # the most that is parsed before anyone looks at limits: 2,700 empty frames, 17 ms
 END_OF_HEAD = b"\r\n\r\n"  # RFC 9112 §2.1: what comes after it is no part of an opening request
 # What the WebSocket layer closes with by itself, counted here as well.
@@ -67,11 +68,13 @@ class Connection(asyncio.Protocol):
         "_heard",
         "_limits",
         "_protocol",
+        "_queued_bytes",
         "_quiet_visits",
         "_request",
         "_server",
         "_silent_visits",
         "_slot",
+        "_stalled_visits",
         "address",
         "member",
         "phase",
@@ -92,6 +95,8 @@ class Connection(asyncio.Protocol):
         self._heard = False
         self._silent_visits = 0
         self._quiet_visits = 0
+        self._stalled_visits = 0
+        self._queued_bytes = 0
         self._frames_seen = 0
         self.phase = Phase.OPENING
         self.transport: asyncio.Transport
@@ -107,7 +112,7 @@ class Connection(asyncio.Protocol):
         self.address = str(peer[0]) if peer else GONE_ADDRESS
         connected: socket.socket = transport.get_extra_info("socket")
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # The transport tells when it is above this mark; the outbox then drops cursors and looks at the hard bound.
+        # The transport tells when it is above this mark; the member is then sent no more news.
         self.transport.set_write_buffer_limits(high=self._server.settings.outbox_high_water_bytes)
         self._slot = self._server.wheel.add(self)
         self._server.connected(self)
@@ -148,12 +153,15 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """More is unsent than the high-water mark."""
         if self.member is not None:
-            self.member.outbox.congested = True
+            self.member.fell_behind()
 
     def resume_writing(self) -> None:
         """The peer has caught up."""
         if self.member is not None:
-            self.member.outbox.congested = False
+            try:
+                self.member.caught_up()
+            except Refused as refusal:
+                self.close(refusal)
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - why it ended changes nothing here
         """The socket is gone."""
@@ -278,15 +286,6 @@ class Connection(asyncio.Protocol):
             log.error("message_failed", exc_info=error)
             self.close(Refused(Close.ROOM_UNAVAILABLE))
 
-    def pause_reading(self, pause: bool) -> None:
-        """Read nothing more for now, or go on."""
-        if self.transport.is_closing():
-            return
-        if pause:
-            self.transport.pause_reading()
-        else:
-            self.transport.resume_reading()
-
     # Ending
 
     def close(self, refusal: Refused) -> None:
@@ -361,7 +360,10 @@ class Connection(asyncio.Protocol):
         if member.ends_at is not None and member.ends_at <= self._server.wall_clock():
             self.close(Refused(Close.EXPIRED))
             return
-        # Whom we do not read from is not silent: a big update of its own is being taken in.
+        if member.outbox.congested:  # a ping would wait behind all that, and so would its answer
+            self._visit_congested(member)
+            return
+        self._stalled_visits = 0
         self._silent_visits = 0 if self._heard or member.is_held else self._silent_visits + 1
         self._heard = False
         silence_s = self._silent_visits * TURN_S
@@ -371,6 +373,14 @@ class Connection(asyncio.Protocol):
             self._protocol.send_ping(b"")
             self._flush()
         self._keep_alive(member)
+
+    def _visit_congested(self, member: Member) -> None:
+        queued, before = member.outbox.queued_bytes, self._queued_bytes
+        self._queued_bytes = queued
+        self._silent_visits = 0
+        self._stalled_visits = self._stalled_visits + 1 if queued > before - LEAST_PROGRESS_BYTES else 0
+        if self._stalled_visits * TURN_S >= self._server.settings.outbox_stall_timeout_s:
+            self.overflow()
 
     def _keep_alive(self, member: Member) -> None:
         quiet = member.outbox.frames == self._frames_seen

@@ -83,7 +83,13 @@ class Settings(BaseSettings):
         20, description="Quiet time before an empty message; stock clients leave after 30 s."
     )
     outbox_high_water_bytes: PositiveInt = Field(
-        MIB, description="Unsent bytes at which cursors are dropped for a slow reader."
+        MIB, description="Unsent bytes at which a slow reader gets no more news until it has read them; then one diff."
+    )
+    outbox_stall_timeout_s: PositiveFloat = Field(
+        120, description="Time a slow reader may take nothing of what is unsent before it is closed."
+    )
+    coalesce_max_ms: float = Field(
+        25, ge=0, description="Most that gathering several updates into one frame may delay them in a busy room."
     )
     outbox_max_bytes: PositiveInt = Field(64 * MIB, description="Unsent bytes at which a slow reader is closed.")
 

@@ -20,6 +20,8 @@ from structlog.typing import EventDict, WrappedLogger
 # Latencies from a fraction of a millisecond (one commit on a local disk) to the seconds of an outage.
 LATENCY_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
+TICK_BUCKETS_S = (0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1)
+
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which nobody reads
 
 REDACTED = frozenset({"token", "authorization", "ticket", "password", "secret"})
@@ -93,8 +95,16 @@ class Metrics:
         )
         self.gaps = ByLabel("collab_gaps", "Updates that needed something the room lacks.", "source", registry)
         self.awareness_refused = ByLabel("collab_awareness_refused", "Awareness entries refused.", "reason", registry)
-        self.awareness_dropped = Counter(
-            "collab_awareness_dropped", "Awareness messages not sent to a slow member.", registry
+        self.slow_members = Counter("collab_slow_members", "Times a member fell behind in reading.", registry)
+        self.catch_ups = Counter("collab_catch_ups", "Diffs sent to members that had fallen behind.", registry)
+        self.coalesced_updates = Counter(
+            "collab_coalesced_updates", "Updates that were gathered into a common frame.", registry
+        )
+        self.tick_s = Histogram(
+            "collab_coalescing_tick_seconds",
+            "Length of the ticks in which updates were gathered.",
+            buckets=TICK_BUCKETS_S,
+            registry=registry,
         )
         self.bus_refused = ByLabel("collab_bus_refused", "Envelopes of other tasks refused.", "reason", registry)
         self.rooms_broken = Counter("collab_rooms_broken", "Rooms dropped after a CRDT failure.", registry)

@@ -10,6 +10,7 @@ Order is kept for each connection: nothing else of the sender is read meanwhile.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,12 @@ from collab_server.update_split import Piece
 if TYPE_CHECKING:
     from collab_server.rooms.member import Member
     from collab_server.rooms.room import Room
+
+
+def pause_reading(transport: asyncio.Transport, pause: bool) -> None:
+    """Read nothing more from `transport` for now, or go on."""
+    if not transport.is_closing():
+        (transport.pause_reading if pause else transport.resume_reading)()
 
 
 def take_in(room: Room, member: Member, update: bytes, offload: Offload, *, is_answer: bool) -> None:

@@ -7,6 +7,7 @@ message needs which right is the table below; what is not in the table is refuse
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from auth.identity import Identity
@@ -30,6 +31,15 @@ from collab_server.wire.messages import (
 if TYPE_CHECKING:
     from collab_server.rooms.room import Room
 
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """How far a member had come when it fell behind: the state it has or is being sent, and the room's update count."""
+
+    state_vector: bytes
+    updates: int
+
+
 READ_ONLY = "you may read this document but not edit it"
 
 
@@ -51,6 +61,7 @@ class Member:
         "dialect",
         "ends_at",
         "identity",
+        "lag",
         "outbox",
         "received_bytes",
         "received_messages",
@@ -86,6 +97,7 @@ class Member:
         self.received_bytes = 0
         self.received_messages = 0
         self.awaiting_sync = False
+        self.lag: Lag | None = None
         self._syncs = syncs
         self._denied = False
         self._pause_reading = pause_reading
@@ -118,7 +130,7 @@ class Member:
 
     @property
     def is_held(self) -> bool:
-        """Whether messages wait for a big update that came before them, and nothing more is read."""
+        """Whether messages wait for a big update before them. Nothing is read then, so silence says nothing."""
         return self._held is not None
 
     def hold(self) -> None:
@@ -145,6 +157,18 @@ class Member:
     def send(self, message: Message) -> None:
         """Send `message` to this member alone."""
         self.outbox.send(binary_frame(self.dialect.encode(message)))
+
+    def fell_behind(self) -> None:
+        """The client reads too slowly: until it has read what is queued it gets no news."""
+        self.outbox.congested = True
+        self.lag = self.room.fell_behind(self) or self.lag
+
+    def caught_up(self) -> None:
+        """The client has read what was queued: it gets all it missed, as one update. Raises `Refused`."""
+        self.outbox.congested = False
+        lag, self.lag = self.lag, None
+        if lag is not None:
+            self.room.catch_up(self, lag)
 
     def keep_alive(self) -> None:
         """Send a message without content: stock clients leave after 30 s without one; pings do not count."""
@@ -184,7 +208,7 @@ class Member:
         return self.room.share_presence(self, message.entries, now)
 
     def _query_presence(self, _message: QueryAwareness, _now: float) -> None:
-        self.room.send_presence(self)
+        self.room.cursors.send_all(self)
 
 
 # message type → metric label, right it needs, what happens then

@@ -1,7 +1,8 @@
 """What is on its way to one member: bounded in bytes, with a stated consequence at each bound.
 
-Above the high-water mark cursors are dropped; at the hard bound the member is closed. Never waits. The transport
-tells when it is above its mark, so a frame to a member that keeps up costs one write and two additions.
+Above the high-water mark it is `congested` and its room sends it no more news; what it asks for itself is still sent,
+and at the hard bound it is closed. Never waits. The transport tells when it is above its mark, so a frame to a member
+that keeps up costs one write and two additions.
 """
 
 from __future__ import annotations
@@ -31,13 +32,6 @@ class Outbox:
         self.sent_bytes += len(frame)
         self.frames += 1
         self._transport.write(frame)
-
-    def send_if_keeping_up(self, frame: bytes) -> bool:
-        """Queue `frame` unless the member is behind, and say whether: for cursors, which the next one replaces."""
-        if self.congested:
-            return False
-        self.send(frame)
-        return True
 
     @property
     def queued_bytes(self) -> int:

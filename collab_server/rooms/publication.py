@@ -29,6 +29,8 @@ class Publication:
 
     def publish(self, ticket: int, kind: EnvelopeKind, document_id: UUID, body: bytes) -> None:
         """Tell the other tasks once the recorder has passed `ticket`, the newest update in `body`."""
+        if self._bus.is_alone:
+            return
         envelope = Envelope(kind, document_id, self._bus.task_id, body)
         if ticket > self._recorder.durable or self._waiting:
             self._waiting.append((ticket, envelope))

@@ -29,6 +29,14 @@ class ReplicaBroken(Exception):
     """The copy failed and must not be used again: rebuild it from storage."""
 
 
+def is_crdt_failure(error: BaseException) -> bool:
+    """Whether `error` tells of the CRDT, and not of this process being asked to end.
+
+    A `PanicException` of the Rust side derives from `BaseException` and cannot be imported: it is told by its name.
+    """
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
 class Replica:
     """A document state that grows by updates.
 
@@ -239,10 +247,9 @@ class Replica:
     def _fail(self, error: BaseException) -> NoReturn:
         """Turn any failure inside the CRDT into `ReplicaBroken`.
 
-        A `PanicException` of the Rust side derives from `BaseException` and cannot be imported, so it is told by its
-        name; an ordinary exception after the firewall has passed (InvalidParent, say) may have applied half an update.
+        Even an ordinary exception after the firewall has passed (InvalidParent, say) may have applied half an update.
         """
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        if not is_crdt_failure(error):
             raise error
         self.forget()
         raise ReplicaBroken(type(error).__name__) from error

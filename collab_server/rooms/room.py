@@ -7,7 +7,6 @@ journals and publishes it. Called by members (from the network), by the bus, and
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import time
 from collections.abc import Iterable
@@ -19,37 +18,31 @@ from auth.permissions import Action
 from collab_server.bus import Bus, Envelope, EnvelopeKind
 from collab_server.errors import Close, Refused
 from collab_server.firewall import UpdateGap, UpdateRefused, UpdateSummary, check_state_vector
+from collab_server.rooms.broadcast import Broadcast
+from collab_server.rooms.cursors import Cursors
 from collab_server.rooms.intake import take_in
-from collab_server.rooms.member import Member
+from collab_server.rooms.member import Lag, Member
 from collab_server.rooms.offload import Offload
+from collab_server.rooms.peers import Peers
 from collab_server.rooms.publication import Publication
 from collab_server.rooms.replica import BIG_DOCUMENT_BYTES, Replica, ReplicaBroken
 from collab_server.telemetry import Metrics
 from collab_server.update_split import Piece
-from collab_server.wire.awareness import AwarenessEntry, AwarenessLimits, decode_entries, encode_entries, in_batches
-from collab_server.wire.dialect import Dialect
-from collab_server.wire.frame import binary_frame
+from collab_server.wire.awareness import AwarenessEntry, AwarenessLimits
 from collab_server.wire.lib0 import encode_state_vector
-from collab_server.wire.messages import Awareness, MalformedMessage, Message, SyncStep2
+from collab_server.wire.messages import MalformedMessage, SyncStep2, Update
 from persistence.catalog import Document
 from persistence.checkpoints import Checkpoint
 from persistence.journal import JournalEntry
 from persistence.recorder import BacklogFull, Recorder, RecorderStopped
-from presence.identity_state import stamp
 from presence.roster import Person, Roster
-from presence.state import AwarenessStates
 
 log = structlog.get_logger(__name__)
 
-# A greeting is answered, and asked back: whoever missed something in the other direction gets it too. The question
-# that comes back is only answered, so that the exchange ends.
-ANSWER, ANSWER_AND_ASK_BACK = b"\x00", b"\x01"
-GREETING_EVERY_S = 0.5  # a burst of gaps asks once; an answer costs the other side an encode
 # A client may know clients this room has never heard of (offline work, many sessions), but not without bound: each
 # costs time in the loop. 16 bytes is the longest client id with its clock.
 LONGEST_CLOCK_BYTES, STRANGERS = 16, 1_000
 CRDT_FAILURE = "crdt_failure"  # why an update was refused: it passed the firewall and broke the CRDT
-REMOVED = b"null"  # y-protocols awareness.js: the state of a client that left
 
 
 class RoomOwner(Protocol):
@@ -81,12 +74,13 @@ class Room:
         metrics: Metrics,
         awareness_limits: AwarenessLimits,
         max_awareness_ids: int,
+        max_coalesce_s: float,
     ) -> None:
         self.document = document
         self.metrics = metrics
         self.awareness_limits = awareness_limits
         self.opened_at = time.monotonic()
-        self.seats: dict[Dialect, dict[Member, None]] = {}
+        self.members = Broadcast(metrics, max_coalesce_s)
         self.updates = 0
         self.ticket = 0  # of the newest update handed to the recorder
         self.dirty_updates = 0
@@ -95,51 +89,55 @@ class Room:
         self._owner = owner
         self._replica = replica
         self._recorder = recorder
-        self._bus = bus
-        self._publication = publication
         self._offload = offload
-        self._greeted_at = float("-inf")
-        self._greeting: asyncio.TimerHandle | None = None
-        self._largest_state = awareness_limits.max_state_bytes
-        self._awareness = AwarenessStates(max_ids=max_awareness_ids)
+        self.cursors = Cursors(
+            document.id, self.members, bus, metrics, limits=awareness_limits, max_ids=max_awareness_ids
+        )
+        self._peers = Peers(document.id, replica, self.cursors, bus, publication, lambda: self.ticket)
         self.roster = Roster()
 
     # Members
 
     @property
-    def members(self) -> list[Member]:
-        """Everyone with a seat here, in order of arrival for each dialect."""
-        return [member for seats in self.seats.values() for member in seats]
-
-    @property
     def is_empty(self) -> bool:
         """Whether nobody has a seat here."""
-        return not any(self.seats.values())
+        return not self.members
 
     def join(self, member: Member) -> None:
         """Seat `member`: ask it for what the room lacks, if it may write, and show it who is here."""
-        self.seats.setdefault(member.dialect, {})[member] = None
+        self.members.add(member)
         self.metrics.members.inc()
         person = Person(member.identity.subject, member.identity.name, member.role.value)
         self.roster.enter(member, person, now=member.since)
         if member.may(Action.WRITE_DOCUMENT):
             member.ask_for_sync()
-        self.send_presence(member, only_if_any=True)
+        self.cursors.send_all(member, only_if_any=True)
 
     def leave(self, member: Member) -> None:
         """Free the seat of `member` and take its cursors from everyone's screen."""
-        if self.seats.get(member.dialect, {}).pop(member, member) is None:
+        if member in self.members:
+            self.members.remove(member)
             self.metrics.members.dec()
             self.roster.leave(member)
-            self._remove_presence(member)
+            self.cursors.remove(member)
 
-    def _send_all(self, message: Message) -> None:
-        """Send one message to every member, one frame a dialect."""
-        for dialect, members in self.seats.items():
-            frame = binary_frame(dialect.encode(message))
-            for member in list(members):  # a copy: whoever is too slow for this frame leaves while it is sent
-                if not member.outbox.send_if_keeping_up(frame):
-                    self.metrics.awareness_dropped.inc()
+    def fell_behind(self, member: Member) -> Lag | None:
+        """Stop sending to `member`, who reads too slowly; remember how far it has come."""
+        reached = self.members.fell_behind(member, self._replica.clocks)
+        if reached is None:
+            return None
+        self.metrics.slow_members.inc()
+        return Lag(encode_state_vector(reached), self.updates - self.members.waiting_updates)
+
+    def catch_up(self, member: Member, lag: Lag) -> None:
+        """Bring `member`, who has read all it was sent, level with one diff, and send it news again."""
+        self.members.flush_updates()  # what it would get again with the next tick
+        self.members.caught_up(member)  # before the diff, which may be too much at once again
+        if self.updates != lag.updates:
+            self.metrics.catch_ups.inc()
+            member.send(Update(self.diff(lag.state_vector)))
+        if not member.outbox.congested:
+            self.cursors.send_all(member, only_if_any=True)
 
     # Document
 
@@ -153,8 +151,8 @@ class Room:
         return dict(self._replica.clocks)
 
     def has_seat(self, member: Member) -> bool:
-        """Whether `member` is here, and this room still in use."""
-        return member in self.seats.get(member.dialect, {})
+        """Whether `member` is here."""
+        return member in self.members
 
     @property
     def encoded_bytes(self) -> int | None:
@@ -233,7 +231,10 @@ class Room:
         except ReplicaBroken as error:
             raise self._broken_by(member, update) from error
         if summary is not None:
-            self._spread(member, update, summary)
+            self._count("client", update)
+            self.members.send_update(update, member)
+            self._record(member, update, summary)
+            self._peers.tell(update)
 
     def edit_piece(self, member: Member, piece: Piece) -> None:
         """The same for the next piece of a big update of `member`, which was checked. Raises `Refused`."""
@@ -246,7 +247,10 @@ class Room:
             raise self.refusal_of(member, error.reason, piece.update) from None
         except ReplicaBroken as error:
             raise self._broken_by(member, piece.update) from error
-        self._spread(member, piece.update, UpdateSummary(piece.ends, dict(piece.reach), is_empty=False))
+        self._count("client", piece.update)
+        self.members.send_piece(piece.update, member)
+        self._record(member, piece.update, UpdateSummary(piece.ends, dict(piece.reach), is_empty=False))
+        self._peers.tell(piece.update)
 
     def set_aside(self, member: Member, gap: UpdateGap, *, is_answer: bool) -> None:
         """Leave an update with a gap without effect and ask for what is missing. Raises `Refused` after an answer."""
@@ -265,19 +269,6 @@ class Room:
         member.close(refusal)  # before the others, who are told to come back
         self.reload()
         return refusal
-
-    def _spread(self, member: Member, update: bytes, summary: UpdateSummary) -> None:
-        self._relay(update, member)
-        self._record(member, update, summary)
-        self._publication.publish(self.ticket, EnvelopeKind.UPDATE, self.document.id, update)
-        self._count("client", update)
-
-    def _relay(self, update: bytes, sender: Member | None) -> None:
-        for dialect, members in self.seats.items():
-            frame = binary_frame(dialect.encode_update(update))
-            for member in list(members):  # a copy, as above
-                if member is not sender:
-                    member.outbox.send(frame)
 
     def _record(self, member: Member, update: bytes, summary: UpdateSummary) -> None:
         entry = JournalEntry(
@@ -322,105 +313,23 @@ class Room:
         self.close(Refused(Close.ROOM_RELOADED))
 
     def close(self, refusal: Refused) -> None:
-        """End every member's connection with `refusal`."""
+        """End every member's connection with `refusal`, after all that was on its way."""
+        self.members.flush()
         for member in self.members:
             member.close(refusal)
 
     # Presence
 
     def share_presence(self, member: Member, entries: Iterable[AwarenessEntry], now: float) -> bool:
-        """Take the cursors `member` sent, put its verified identity on them, show them, and say if any was news.
-
-        The sender gets its own back: stock clients leave when they hear nothing for 30 s. Raises `Refused`.
-        """
-        user = {"id": member.identity.subject, "name": member.identity.name, "role": member.role.value}
-        try:
-            states = [
-                (entry.client_id, entry.clock, None if entry.state == REMOVED else stamp(entry.state, user=user))
-                for entry in entries
-            ]
-        except (ValueError, TypeError):
-            raise Refused(Close.MALFORMED, "an awareness state is a JSON object or null") from None
-        fitting = [entry for entry in states if entry[2] is None or len(entry[2]) <= self._largest_state]
-        # Dropped, not closed for: stock clients repeat what they hear, so it may be somebody else's.
-        self.metrics.awareness_refused["too_large"].inc(len(states) - len(fitting))
+        """Show the cursors `member` sent; say if any was news. Raises `Refused`."""
         self.roster.touch(member, now=now)
-        claimed = [entry for entry in fitting if entry[2] is not None and self._awareness.owner_of(entry[0]) is None]
-        had_effect = self._show(member, fitting, now)
-        self._ask_to_announce_again(member, claimed)
-        return had_effect
-
-    def _ask_to_announce_again(self, member: Member, claimed: list[tuple[int, int, bytes | None]]) -> None:
-        """Make a client that came back visible at once.
-
-        It returns with the clock its peers last saw, so they would ignore it until it renews its state, up to 15 s
-        later. A null at that clock makes it answer with the next one (y-protocols awareness.js: nobody else may
-        remove a local state).
-        """
-        nudges = tuple(
-            AwarenessEntry(client_id, clock, REMOVED)
-            for client_id, clock, _state in claimed
-            if self._awareness.owner_of(client_id) is member
-        )
-        if nudges:
-            member.send(Awareness(nudges))
-
-    def _show(self, owner: Member | str, states: list[tuple[int, int, bytes | None]], now: float) -> bool:
-        outcome = self._awareness.apply(owner, states, now=now)
-        for reason in outcome.refused:
-            self.metrics.awareness_refused[reason.value].inc()
-        if outcome.accepted:
-            self._send_presence_of(_entries(outcome.accepted), publish=not isinstance(owner, str))
-        return bool(outcome.accepted)
-
-    def _send_presence_of(self, entries: tuple[AwarenessEntry, ...], *, publish: bool) -> None:
-        for batch in in_batches(entries):
-            self._send_all(Awareness(batch))
-        if publish:
-            self._publish_presence(entries)
-
-    def _publish_presence(self, entries: tuple[AwarenessEntry, ...]) -> None:
-        for batch in in_batches(entries):
-            body = encode_entries(batch)
-            self._bus.publish(Envelope(EnvelopeKind.AWARENESS, self.document.id, self._bus.task_id, body))
-
-    def _remove_presence(self, owner: Member) -> None:
-        if gone := self._awareness.remove_owner(owner):
-            entries = tuple(AwarenessEntry(client_id, clock, REMOVED) for client_id, clock in gone)
-            self._send_presence_of(entries, publish=True)
-
-    def send_presence(self, member: Member, *, only_if_any: bool = False) -> None:
-        """Show `member` everyone who is here."""
-        batches = in_batches(_entries(self._awareness.snapshot()))
-        for batch in batches or ([] if only_if_any else [()]):
-            member.send(Awareness(batch))
-
-    @property
-    def awareness_ids(self) -> int:
-        """Awareness client ids present."""
-        return len(self._awareness)
+        return self.cursors.share(member, entries, now)
 
     # Other tasks
 
     def greet_peers(self) -> None:
-        """Exchange with the other tasks that hold this document what either side lacks, and who is there.
-
-        At most once in `GREETING_EVERY_S`: later wishes within that time become one more greeting at its end.
-        """
-        early_s = self._greeted_at + GREETING_EVERY_S - time.monotonic()
-        if early_s <= 0:
-            self._greeted_at = time.monotonic()
-            self._ask_peers(ANSWER_AND_ASK_BACK)
-        elif self._greeting is None:
-            self._greeting = asyncio.get_running_loop().call_later(early_s, self._greet_again)
-
-    def _greet_again(self) -> None:
-        self._greeting = None
-        self.greet_peers()
-
-    def _ask_peers(self, wish: bytes) -> None:
-        body = wish + self._replica.state_vector()
-        self._bus.publish(Envelope(EnvelopeKind.SYNC_REQUEST, self.document.id, self._bus.task_id, body))
+        """Exchange with the other tasks that hold this document what either side lacks, and who is there."""
+        self._peers.greet()
 
     def receive(self, envelope: Envelope) -> None:
         """Act on an envelope of another task. Its content is checked like a client's."""
@@ -429,9 +338,9 @@ class Room:
                 case EnvelopeKind.UPDATE | EnvelopeKind.SYNC_REPLY:
                     self._merge(envelope)
                 case EnvelopeKind.AWARENESS:
-                    self._show_remote(envelope)
+                    self.cursors.show_remote(envelope, time.monotonic())
                 case EnvelopeKind.SYNC_REQUEST:
-                    self._answer_peer(envelope)
+                    self._peers.answer(envelope)
                 case EnvelopeKind.CONTROL:
                     return  # control envelopes come on their own channel
         except (UpdateRefused, MalformedMessage) as error:
@@ -450,24 +359,5 @@ class Room:
                 self.greet_peers()
             return
         if summary is not None:
-            self._relay(envelope.body, None)
             self._count("bus", envelope.body)
-
-    def _show_remote(self, envelope: Envelope) -> None:
-        states = [
-            (entry.client_id, entry.clock, None if entry.state == REMOVED else entry.state)
-            for entry in decode_entries(envelope.body, self.awareness_limits)
-        ]
-        self._show(envelope.origin, states, time.monotonic())
-
-    def _answer_peer(self, envelope: Envelope) -> None:
-        wish, state_vector = envelope.body[:1], envelope.body[1:]
-        for update in self._replica.diffs(state_vector):
-            self._publication.publish(self.ticket, EnvelopeKind.SYNC_REPLY, self.document.id, update)
-        self._publish_presence(_entries(self._awareness.snapshot(local_only=True)))
-        if wish == ANSWER_AND_ASK_BACK:
-            self._ask_peers(ANSWER)
-
-
-def _entries(states: Iterable[tuple[int, int, bytes | None]]) -> tuple[AwarenessEntry, ...]:
-    return tuple(AwarenessEntry(client, clock, REMOVED if state is None else state) for client, clock, state in states)
+            self.members.send_update(envelope.body, None)

@@ -1,4 +1,4 @@
-"""The outbox over a real transport whose peer reads when it likes: what is dropped, what is sent, and when it ends."""
+"""The outbox over a real transport whose peer reads when it likes: what is sent, and when it ends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from collab_server.rooms.outbox import Outbox
 
 HIGH_WATER = 64 * 1024
 MOST = 512 * 1024
-CURSOR = b"c" * 100
 EDIT = b"e" * 16 * 1024
 
 
@@ -75,26 +74,12 @@ async def test_frames_arrive_whole_and_in_order_and_are_counted(line: Line) -> N
     assert line.outbox.queued_bytes == 0
 
 
-async def test_cursors_are_dropped_and_edits_kept_for_a_reader_that_is_behind(line: Line) -> None:
-    assert line.outbox.send_if_keeping_up(CURSOR)
+async def test_what_a_reader_that_is_behind_asks_for_is_still_sent(line: Line) -> None:
     line.fill()
     sent = line.outbox.sent_bytes
-    assert not line.outbox.send_if_keeping_up(CURSOR)
-    assert line.outbox.sent_bytes == sent
-    line.outbox.send(b"last edit")
-    assert (await line.read(sent + 9)).endswith(b"elast edit")
+    line.outbox.send(b"an answer")
+    assert (await line.read(sent + 9)).endswith(b"ean answer")
     assert line.overflows == 0
-
-
-async def test_a_reader_that_has_caught_up_gets_cursors_again(line: Line) -> None:
-    line.fill()
-    assert not line.outbox.send_if_keeping_up(CURSOR)
-    await line.read(line.outbox.sent_bytes)
-    async with asyncio.timeout(20):
-        while line.outbox.congested:  # noqa: ASYNC110 - what is waited for has no event
-            await asyncio.sleep(0.005)
-    assert line.outbox.send_if_keeping_up(CURSOR)
-    assert await line.read(len(CURSOR)) == CURSOR
 
 
 async def test_past_the_hard_bound_nothing_is_queued_and_the_owner_is_told(line: Line) -> None:

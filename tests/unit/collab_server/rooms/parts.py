@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import uuid4
@@ -46,9 +46,17 @@ class RecordingTransport(asyncio.Transport):
         self.frames: list[bytes] = []
         self.unsent_bytes = 0
         self.pauses: list[bool] = []
+        self.on_write: Callable[[], None] | None = None
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        self.frames.append(bytes(data))
+        """Keep what is written, a frame each although several may come in one piece."""
+        rest = bytes(data)
+        while rest:
+            end = _head_length(rest) + _payload_length(rest)
+            self.frames.append(rest[:end])
+            rest = rest[end:]
+        if self.on_write is not None:
+            self.on_write()
 
     def get_write_buffer_size(self) -> int:
         return self.unsent_bytes
@@ -70,9 +78,17 @@ class Person:
         self.member.receive(yjs.encode(message), now)
 
 
+def _head_length(frame: bytes) -> int:
+    """Of an unmasked frame (RFC 6455 §5.2)."""
+    return {126: 4, 127: 10}.get(frame[1], 2)
+
+
+def _payload_length(frame: bytes) -> int:
+    return int.from_bytes(frame[2 : _head_length(frame)], "big") if frame[1] >= 126 else frame[1]
+
+
 def _payload(frame: bytes) -> bytes:
-    """Without the frame's head (RFC 6455 §5.2)."""
-    return frame[{126: 4, 127: 10}.get(frame[1], 2) :]
+    return frame[_head_length(frame) :]
 
 
 @dataclass
@@ -142,6 +158,7 @@ async def house(
             metrics=metrics,
             awareness_limits=LIMITS,
             max_awareness_ids=4,
+            max_coalesce_s=0.025,
         )
 
     registry = Registry(

@@ -168,7 +168,7 @@ async def test_cursors_of_someone_who_leaves_are_removed_everywhere_with_the_sam
         ada.send(cursor(5, clock=9))
         room.leave(ada.member)
         assert bob.messages[-1] == Awareness((AwarenessEntry(5, 9, b"null"),))
-        assert room.awareness_ids == 0
+        assert len(room.cursors) == 0
 
 
 async def test_a_member_cannot_move_the_cursor_of_another() -> None:

@@ -1,0 +1,136 @@
+"""What the members of a room see of each other: whose cursors are shown, to whom, and with which verified identity.
+
+Between the rules of awareness (`presence.state`), the room's broadcast and the bus. Trusts no name a client gives
+itself. Called by `room` for members and for other tasks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from uuid import UUID
+
+from collab_server.bus import Bus, Envelope, EnvelopeKind
+from collab_server.errors import Close, Refused
+from collab_server.rooms.broadcast import Broadcast
+from collab_server.rooms.member import Member
+from collab_server.telemetry import Metrics
+from collab_server.wire.awareness import AwarenessEntry, AwarenessLimits, decode_entries, encode_entries, in_batches
+from collab_server.wire.messages import Awareness
+from presence.identity_state import stamp
+from presence.state import AwarenessStates
+
+REMOVED = b"null"  # y-protocols awareness.js: the state of a client that left
+
+_State = tuple[int, int, bytes | None]
+
+
+class Cursors:
+    """The awareness of one room. `max_ids` bounds the client ids one member may hold."""
+
+    def __init__(
+        self,
+        document_id: UUID,
+        broadcast: Broadcast,
+        bus: Bus,
+        metrics: Metrics,
+        *,
+        limits: AwarenessLimits,
+        max_ids: int,
+    ) -> None:
+        self._document_id = document_id
+        self._broadcast = broadcast
+        self._bus = bus
+        self._metrics = metrics
+        self._limits = limits
+        self._states = AwarenessStates(max_ids=max_ids)
+
+    def __len__(self) -> int:
+        """Awareness client ids present."""
+        return len(self._states)
+
+    def share(self, member: Member, entries: Iterable[AwarenessEntry], now: float) -> bool:
+        """Take the cursors `member` sent, put its verified identity on them, show them, and say if any was news.
+
+        Raises `Refused`.
+        """
+        user = {"id": member.identity.subject, "name": member.identity.name, "role": member.role.value}
+        try:
+            states = [
+                (entry.client_id, entry.clock, None if entry.state == REMOVED else stamp(entry.state, user=user))
+                for entry in entries
+            ]
+        except (ValueError, TypeError):
+            raise Refused(Close.MALFORMED, "an awareness state is a JSON object or null") from None
+        largest = self._limits.max_state_bytes
+        fitting = [entry for entry in states if entry[2] is None or len(entry[2]) <= largest]
+        # Dropped, not closed for: stock clients repeat what they hear, so it may be somebody else's.
+        if len(fitting) < len(states):
+            self._metrics.awareness_refused["too_large"].inc(len(states) - len(fitting))
+        claimed = [entry for entry in fitting if entry[2] is not None and self._states.owner_of(entry[0]) is None]
+        had_effect = self._show(member, fitting, now)
+        if claimed:
+            self._ask_to_announce_again(member, claimed)
+        return had_effect
+
+    def _ask_to_announce_again(self, member: Member, claimed: list[_State]) -> None:
+        """Make a client that came back visible at once.
+
+        It returns with the clock its peers last saw, so they would ignore it until it renews its state, up to 15 s
+        later. A null at that clock makes it answer with the next one (y-protocols awareness.js: nobody else may
+        remove a local state).
+        """
+        nudges = tuple(
+            AwarenessEntry(client_id, clock, REMOVED)
+            for client_id, clock, _state in claimed
+            if self._states.owner_of(client_id) is member
+        )
+        if nudges:
+            member.send(Awareness(nudges))
+
+    def _show(self, owner: Member | str, states: list[_State], now: float) -> bool:
+        outcome = self._states.apply(owner, states, now=now)
+        for reason in outcome.refused:
+            self._metrics.awareness_refused[reason.value].inc()
+        if not outcome.accepted:
+            return False
+        entries = _entries(outcome.accepted)
+        self._broadcast.send_states(entries)
+        if not isinstance(owner, str):
+            self._publish(entries)
+        return True
+
+    def remove(self, member: Member) -> None:
+        """Take the cursors of someone who left from everyone's screen."""
+        if gone := self._states.remove_owner(member):
+            entries = tuple(AwarenessEntry(client_id, clock, REMOVED) for client_id, clock in gone)
+            self._broadcast.send_states(entries)
+            self._publish(entries)
+
+    def send_all(self, member: Member, *, only_if_any: bool = False) -> None:
+        """Show `member` everyone who is here."""
+        batches = in_batches(_entries(self._states.snapshot()))
+        for batch in batches or ([] if only_if_any else [()]):
+            member.send(Awareness(batch))
+
+    def show_remote(self, envelope: Envelope, now: float) -> None:
+        """Show what another task says of its members. Raises `MalformedMessage`."""
+        states = [
+            (entry.client_id, entry.clock, None if entry.state == REMOVED else entry.state)
+            for entry in decode_entries(envelope.body, self._limits)
+        ]
+        self._show(envelope.origin, states, now)
+
+    def publish_all(self) -> None:
+        """Tell the other tasks of every member of this one."""
+        self._publish(_entries(self._states.snapshot(local_only=True)))
+
+    def _publish(self, entries: tuple[AwarenessEntry, ...]) -> None:
+        if self._bus.is_alone:
+            return
+        for batch in in_batches(entries):
+            body = encode_entries(batch)
+            self._bus.publish(Envelope(EnvelopeKind.AWARENESS, self._document_id, self._bus.task_id, body))
+
+
+def _entries(states: Iterable[_State]) -> tuple[AwarenessEntry, ...]:
+    return tuple(AwarenessEntry(client, clock, REMOVED if state is None else state) for client, clock, state in states)
