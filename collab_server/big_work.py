@@ -17,8 +17,8 @@ from collab_server.update_split import Bounds, Clocks, split_update
 from persistence.replay import replay
 from persistence.state_vectors import covers, decode
 
-# A piece takes the loop 2 to 8 ms (measured on 20 MB of edits): a few thousand structs are as much as long text.
-BOUNDS = Bounds(max_bytes=64 * 1024, max_structs=4_000, max_deletes=2_000)
+# A piece takes the loop 1 to 4 ms (measured on 20 MB of edits), and several times that on a busy machine.
+BOUNDS = Bounds(max_bytes=32 * 1024, max_structs=2_000, max_deletes=1_000)
 
 PlainPiece = tuple[bytes, Clocks, Clocks, tuple[Id, ...]]
 """A `Piece` as it crosses the pipe."""
