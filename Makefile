@@ -8,10 +8,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help run test check setup web bench load image lock clean
+.PHONY: help run test check setup web bench bench-peers load image lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 run"; exit 1; }
@@ -63,8 +63,13 @@ test: $(VENV)/.dev ## every test, on real parts
 	@$(BIN)/python -m tests.services.node >/dev/null
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
-bench: $(VENV)/.dev ## what one update costs
+bench: $(VENV)/.dev ## what one update costs, compared with bench/baseline.json
 	@$(BIN)/python -m bench
+
+bench-peers: $(VENV)/.dev ## the same load against other Yjs servers and ours (SCENARIO=a,c SERVER=ours,y-websocket RUNS=3 JSON=out.json SVG=out.svg)
+	@$(BIN)/python -m bench.peers $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(SERVER),--server $(SERVER)) \
+	  $(if $(RUNS),--runs $(RUNS)) $(if $(MEASURED_S),--seconds $(MEASURED_S)) \
+	  $(if $(JSON),--json $(JSON)) $(if $(SVG),--svg $(SVG))
 
 load: $(VENV)/.dev ## a short load run against a server of its own, with an HTML report (SCENARIO=pairs)
 	@$(BIN)/python -m loadtests --scenario $(or $(SCENARIO),smoke)
