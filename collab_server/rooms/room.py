@@ -26,6 +26,7 @@ from collab_server.rooms.offload import Offload
 from collab_server.rooms.peers import Peers
 from collab_server.rooms.publication import Publication
 from collab_server.rooms.replica import BIG_DOCUMENT_BYTES, Replica, ReplicaBroken
+from collab_server.rooms.snapshot import Snapshot
 from collab_server.telemetry import Metrics
 from collab_server.update_split import Piece
 from collab_server.wire.awareness import AwarenessEntry, AwarenessLimits
@@ -42,6 +43,7 @@ log = structlog.get_logger(__name__)
 # A client may know clients this room has never heard of (offline work, many sessions), but not without bound: each
 # costs time in the loop. 16 bytes is the longest client id with its clock.
 LONGEST_CLOCK_BYTES, STRANGERS = 16, 1_000
+MANY_CLOCKS = 100_000  # of a big document: to encode them takes the loop 6 ms, and ten more to look through the rest
 CRDT_FAILURE = "crdt_failure"  # why an update was refused: it passed the firewall and broke the CRDT
 
 
@@ -135,7 +137,7 @@ class Room:
         self.members.caught_up(member)  # before the diff, which may be too much at once again
         if self.updates != lag.updates:
             self.metrics.catch_ups.inc()
-            member.send(Update(self.diff(lag.state_vector)))
+            self._send_missing(member, lag.state_vector)
         if not member.outbox.congested:
             self.cursors.send_all(member, only_if_any=True)
 
@@ -182,12 +184,26 @@ class Room:
             return
         self._limit_strangers(state_vector)
         try:
-            frames, last = snapshot.answer(member.dialect, check_state_vector(state_vector))
+            known = check_state_vector(state_vector)
         except UpdateRefused as error:
             raise Refused(Close.MALFORMED, f"state vector: {error.reason}") from None
+        member.send(SyncStep2(self._send_pieces(member, snapshot, known)))
+
+    def _send_pieces(self, member: Member, snapshot: Snapshot, known: dict[int, int]) -> bytes:
+        """Send what one who holds `known` lacks but for the last of it, which is returned."""
+        frames, last = snapshot.answer(member.dialect, known)
         for frame in frames:
             member.outbox.send(frame)
-        member.send(SyncStep2(last))
+        return last
+
+    def _send_missing(self, member: Member, state_vector: bytes) -> None:
+        """Send what `member` has missed: as one diff, or in pieces when encoding that would take long."""
+        snapshot, known = self._replica.snapshot, check_state_vector(state_vector)
+        missed = sum(max(0, end - known.get(client, 0)) for client, end in self._replica.clocks.items())
+        if snapshot is not None and missed > MANY_CLOCKS:
+            member.send(Update(self._send_pieces(member, snapshot, known)))
+        else:
+            member.send(Update(self.diff(state_vector)))
 
     @property
     def has_old_snapshot(self) -> bool:

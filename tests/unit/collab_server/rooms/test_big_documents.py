@@ -211,6 +211,22 @@ def part_below(clocks: dict[int, int]) -> list[bytes]:
     return [piece.update for piece in pieces if all(end <= clocks[client] for client, end in piece.ends)]
 
 
+async def test_one_who_reads_slowly_during_an_upload_is_caught_up_in_pieces() -> None:
+    async with house() as home:
+        room = await home.room()
+        author, reader = home.join(room), home.join(room)
+        author.send(Update(BIG))
+        await until(lambda: len(updates_in(reader.messages)) >= 2)
+        reader.member.fell_behind()
+        before = len(updates_in(reader.messages))
+        await until(lambda: not author.member.is_held)
+        assert len(updates_in(reader.messages)) == before
+        reader.member.caught_up()
+        relayed = updates_in(reader.messages)
+        assert max(map(len, relayed)) < LARGEST_STEP_BYTES
+        assert document(relayed).get_update() == BIG
+
+
 async def test_every_joiner_is_sent_the_same_bytes_and_nothing_is_encoded_for_it() -> None:
     async with house() as home:
         room = await home.room()
