@@ -34,10 +34,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """How far a member had come when it fell behind: the state it has or is being sent, and the room's update count."""
+    """How far a member had come when it fell behind: the state it has or is being sent, and the room's update count.
+
+    `mark` is the place in the snapshot of a big document from which on it lacks everything, where that is known.
+    """
 
     state_vector: bytes
     updates: int
+    mark: tuple[int, int] | None = None
 
 
 READ_ONLY = "you may read this document but not edit it"

@@ -129,7 +129,9 @@ class Room:
         if reached is None:
             return None
         self.metrics.slow_members.inc()
-        return Lag(encode_state_vector(reached), self.updates - self.members.waiting_updates)
+        waiting, snapshot = self.members.waiting_updates, self._replica.snapshot
+        mark = snapshot.mark if snapshot is not None and not waiting else None
+        return Lag(encode_state_vector(reached), self.updates - waiting, mark)
 
     def catch_up(self, member: Member, lag: Lag) -> None:
         """Bring `member`, who has read all it was sent, level with one diff, and send it news again."""
@@ -137,7 +139,7 @@ class Room:
         self.members.caught_up(member)  # before the diff, which may be too much at once again
         if self.updates != lag.updates:
             self.metrics.catch_ups.inc()
-            self._send_missing(member, lag.state_vector)
+            self._send_missing(member, lag)
         if not member.outbox.congested:
             self.cursors.send_all(member, only_if_any=True)
 
@@ -196,14 +198,18 @@ class Room:
             member.outbox.send(frame)
         return last
 
-    def _send_missing(self, member: Member, state_vector: bytes) -> None:
-        """Send what `member` has missed: as one diff, or in pieces when encoding that would take long."""
-        snapshot, known = self._replica.snapshot, check_state_vector(state_vector)
+    def _send_missing(self, member: Member, lag: Lag) -> None:
+        """Send what `member` has missed: as one diff, or from the pieces of a big document, which takes no encoding."""
+        snapshot, known = self._replica.snapshot, check_state_vector(lag.state_vector)
+        if snapshot is not None and lag.mark is not None and (news := snapshot.since(lag.mark)) is not None:
+            for update in news:
+                member.send(Update(update))
+            return
         missed = sum(max(0, end - known.get(client, 0)) for client, end in self._replica.clocks.items())
         if snapshot is not None and missed > MANY_CLOCKS:
             member.send(Update(self._send_pieces(member, snapshot, known)))
         else:
-            member.send(Update(self.diff(state_vector)))
+            member.send(Update(self.diff(lag.state_vector)))
 
     @property
     def has_old_snapshot(self) -> bool:

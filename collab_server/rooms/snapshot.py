@@ -37,6 +37,7 @@ class Snapshot:
         self._recent: list[bytes] = []
         self._recent_clocks: dict[int, int] = {}
         self._recent_bytes = 0
+        self._renewals = 0
         self._folded = len(self._pieces)
         self.size_bytes = self._folded_bytes = sum(len(piece.update) for piece in self._pieces)
 
@@ -68,6 +69,19 @@ class Snapshot:
         wanted = [frame for piece, frame in zip(self._pieces, frames, strict=True) if _lacks(known, piece)]
         return wanted, merged(self._recent)
 
+    @property
+    def mark(self) -> tuple[int, int]:
+        """Now, for `since`."""
+        return self._renewals, len(self._pieces)
+
+    def since(self, mark: tuple[int, int]) -> list[bytes] | None:
+        """What was applied since `mark`, perhaps with a little of what was before; None when that cannot be told."""
+        renewals, pieces = mark
+        if renewals != self._renewals:
+            return None
+        news = [piece.update for piece in self._pieces[pieces:]]
+        return [*news, merged(self._recent)] if self._recent else news
+
     def updates_for(self, known: Mapping[int, int]) -> list[bytes]:
         """The same for another task, as plain updates."""
         wanted = [piece.update for piece in self._pieces if _lacks(known, piece)]
@@ -91,6 +105,7 @@ class Snapshot:
     def renew(self, replaced: int, pieces: Sequence[Piece]) -> None:
         """Put `pieces`, the fold of the first `replaced` ones, in their place."""
         later = self._pieces[replaced:]
+        self._renewals += 1
         self._pieces = [*pieces, *later]
         self._frames.clear()
         self._folded = len(pieces)

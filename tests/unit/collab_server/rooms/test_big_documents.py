@@ -227,6 +227,20 @@ async def test_one_who_reads_slowly_during_an_upload_is_caught_up_in_pieces() ->
         assert document(relayed).get_update() == BIG
 
 
+async def test_one_who_falls_behind_in_a_big_document_gets_just_what_it_missed() -> None:
+    async with house() as home:
+        room = await home.room()
+        author = await uploaded(home, room)
+        reader = joined(home, room)
+        reader.member.fell_behind()
+        before = len(reader.messages)
+        author.send(Update(typed("missed")))
+        assert len(reader.messages) == before
+        reader.member.caught_up()
+        assert sum(map(len, updates_in(reader.messages[before:]))) < 1_000
+        assert str(document(updates_in(reader.messages)).get("content", type=Text)) == "missed"
+
+
 async def test_every_joiner_is_sent_the_same_bytes_and_nothing_is_encoded_for_it() -> None:
     async with house() as home:
         room = await home.room()
