@@ -22,6 +22,7 @@ from auth.identity import TokenRefused
 from auth.tokens import Authenticator
 from collab_server.bus import Bus
 from collab_server.health import Health
+from collab_server.heartbeat import Heartbeat
 from collab_server.rooms.member import Member
 from collab_server.rooms.room import Room
 from collab_server.server import Server
@@ -36,12 +37,19 @@ class Admin:
     """The private port's answers."""
 
     def __init__(
-        self, server: Server, recorder: Recorder, bus: Bus, health: Health, authenticator: Authenticator
+        self,
+        server: Server,
+        recorder: Recorder,
+        bus: Bus,
+        health: Health,
+        heartbeat: Heartbeat,
+        authenticator: Authenticator,
     ) -> None:
         self._server = server
         self._bus = bus
         self._recorder = recorder
         self._health = health
+        self._heartbeat = heartbeat
         self._authenticator = authenticator
 
     def app(self) -> Starlette:
@@ -73,8 +81,9 @@ class Admin:
         metrics = self._server.metrics
         metrics.journal_backlog_bytes.set(self._recorder.backlog_bytes)
         metrics.journal_oldest_pending_s.set(self._recorder.oldest_pending_age_s or 0.0)
+        self._server.measure()
         metrics.bus_dropped.set(self._bus.dropped)
-        metrics.loop_lag_s.set(self._server.wheel.take_lag_s())
+        metrics.loop_lag_max_s.set(self._heartbeat.take_longest_s())
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     async def _rooms(self, _request: Request) -> Response:

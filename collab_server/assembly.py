@@ -29,7 +29,9 @@ from collab_server.bus_memory import MemoryBus
 from collab_server.bus_redis import RedisBus
 from collab_server.errors import ConfigurationError
 from collab_server.health import Health
+from collab_server.heartbeat import Heartbeat
 from collab_server.http_port import HttpPort
+from collab_server.rooms.bounds import RoomBounds
 from collab_server.rooms.offload import Offload
 from collab_server.rooms.publication import Publication
 from collab_server.rooms.registry import Registry, RoomRules
@@ -54,7 +56,7 @@ from persistence.embedded_placement import EmbeddedPostgresError
 from persistence.embedded_postgres import EmbeddedPostgres
 from persistence.journal_postgres import PostgresJournal
 from persistence.recorder import Recorder
-from persistence.sandbox import Sandbox
+from persistence.sandbox import Sandbox, SandboxFailed
 
 # Names a part that starts; the context is given a function that takes the detail to show when it has started.
 Announce = Callable[[str], AbstractContextManager[Callable[[str], None]]]
@@ -102,9 +104,10 @@ async def assembled(settings: Settings, announce: Announce) -> AsyncIterator[Par
             await server.start()
             stack.push_async_callback(_drain_if_needed, server)
             started(f"ws://{settings.host}:{server.port}/ws/{{document}}")
+        heartbeat = Heartbeat(metrics.loop_lag_s.observe, settings.watchdog_s)
         with announce("Admin port") as started:
             admin = HttpPort(
-                Admin(server, recorder, bus, health, authenticator).app(),
+                Admin(server, recorder, bus, health, heartbeat, authenticator).app(),
                 settings.host,
                 settings.admin_port,
                 "COLLAB_ADMIN_PORT",
@@ -112,6 +115,8 @@ async def assembled(settings: Settings, announce: Announce) -> AsyncIterator[Par
             await admin.start()
             stack.push_async_callback(admin.close)
             started(f"http://{settings.host}:{admin.port}/readyz")
+        heartbeat.start()  # last in, first out: what takes long while starting or stopping is no hang
+        stack.callback(heartbeat.stop)
         yield Parts(settings, server, recorder, admin, dev_keys)
 
 
@@ -221,8 +226,20 @@ async def _registry(
         preload=(big_work.__name__,),
     )
     stack.push_async_callback(splitters.close)
+    try:
+        await splitters.start()  # to begin one later would stop the loop for 30 ms
+    except SandboxFailed as failure:
+        raise ConfigurationError(
+            f"worker processes do not start ({failure}): check COLLAB_CHECKPOINT_WORKER_BYTES"
+        ) from failure
     offload = Offload(splitters, big_update_bytes=settings.big_update_bytes, timeout_s=settings.checkpoint_timeout_s)
     publication = Publication(bus, recorder)
+    bounds = RoomBounds(
+        settings.max_members_per_room,
+        settings.warn_document_bytes,
+        settings.max_document_bytes,
+        settings.awareness_per_s,
+    )
     limits = AwarenessLimits(max_state_bytes=settings.max_awareness_state_bytes)
 
     def build(document: Document, replica: Replica, registry: Registry) -> Room:
@@ -238,6 +255,7 @@ async def _registry(
             max_awareness_ids=settings.max_awareness_ids,
             max_coalesce_s=settings.coalesce_max_ms / 1_000,
             owner=registry,
+            bounds=bounds,
         )
 
     return Registry(
@@ -252,6 +270,7 @@ async def _registry(
             settings.checkpoint_after_bytes,
             settings.checkpoint_after_s,
             settings.room_grace_s,
+            settings.max_rooms,
         ),
         metrics=metrics,
         build=build,

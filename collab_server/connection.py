@@ -8,7 +8,6 @@ whatever goes wrong ends this connection and no other. Made by `server`, visited
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from enum import Enum, auto
 from typing import TYPE_CHECKING, cast
@@ -18,15 +17,13 @@ from websockets.datastructures import MultipleValuesError
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
-from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
 
-from collab_server.admission import SUBPROTOCOL, read_opening
+from collab_server.admission import read_opening
 from collab_server.errors import Close, Refused
-from collab_server.limits import ConnectionLimits
+from collab_server.patience import Patience
 from collab_server.rooms.member import Member
-from collab_server.wheel import TURN_S
-from collab_server.wire.frame import binary_frame
+from collab_server.sans_io import forget_opening, opening_protocol
+from collab_server.wire.frame import binary_frame, masked_frame_bytes, short_message
 
 if TYPE_CHECKING:
     from collab_server.server import Server
@@ -38,14 +35,10 @@ GONE_ADDRESS = "0.0.0.0"  # noqa: S104  # nosec B104
 LINGER_S = 5.0  # for the peer to answer our close frame, then the socket is dropped
 MAX_FRAGMENTS = 1_024  # of one message: a 32 MiB document in 32 KiB pieces; empty fragments cost memory but no bytes
 FRAGMENT_COST_BYTES = 1_024  # what each further piece of a message costs its sender's allowance: 5 µs, as 1 KiB does
-LEAST_PROGRESS_BYTES = 16 * 1024  # in a turn of the wheel: 4 kB/s, below the worst of mobile networks
 SLICE_BYTES = 16 * 1024  # the most that is parsed before anyone looks at limits: 2,700 empty frames, 17 ms
 END_OF_HEAD = b"\r\n\r\n"  # RFC 9112 §2.1: what comes after it is no part of an opening request
 # What the WebSocket layer closes with by itself, counted here as well.
 _LIBRARY_CLOSES = {close.code: close for close in (Close.PROTOCOL, Close.BAD_TEXT, Close.TOO_BIG)}
-# The library logs a line or two a connection; ours say more, and only when something is wrong.
-_quiet = logging.getLogger("collab_server.websockets")
-_quiet.disabled = True
 
 
 class Phase(Enum):
@@ -64,17 +57,14 @@ class Connection(asyncio.Protocol):
         "_admitting",
         "_deadline",
         "_fragments",
-        "_frames_seen",
         "_heard",
         "_limits",
+        "_patience",
         "_protocol",
-        "_queued_bytes",
-        "_quiet_visits",
         "_request",
         "_server",
-        "_silent_visits",
         "_slot",
-        "_stalled_visits",
+        "_unparsed_bytes",
         "address",
         "member",
         "phase",
@@ -84,20 +74,15 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: Server) -> None:
         limits = server.settings
         self._server = server
-        self._protocol = ServerProtocol(
-            max_size=limits.max_reader_message_bytes, select_subprotocol=_select_subprotocol, logger=_quiet
-        )
+        self._protocol = opening_protocol(limits.max_reader_message_bytes)
         self._admitting: asyncio.Task[None] | None = None
         self._fragments: list[bytes] = []
         self._request = b""
-        self._limits = self._full_limits()
+        self._limits = server.full_limits()
         self._deadline: float | None = server.loop.time() + limits.handshake_timeout_s
         self._heard = False
-        self._silent_visits = 0
-        self._quiet_visits = 0
-        self._stalled_visits = 0
-        self._queued_bytes = 0
-        self._frames_seen = 0
+        self._patience = Patience()
+        self._unparsed_bytes = 0  # of frames that the library has not seen whole
         self.phase = Phase.OPENING
         self.transport: asyncio.Transport
         self.address = ""
@@ -133,14 +118,33 @@ class Connection(asyncio.Protocol):
     def _feed(self, data: bytes) -> None:
         if self.transport.is_closing():  # dropped because of an earlier slice
             return
+        if self._unparsed_bytes == 0 and not self._fragments:
+            data = self._take_short_messages(data)
+            if not data:
+                return
         protocol = self._protocol
         protocol.receive_data(data)
+        self._unparsed_bytes += len(data)
         for event in protocol.events_received():
-            self._frame_received(cast(Frame, event))
+            frame = cast(Frame, event)
+            self._unparsed_bytes -= masked_frame_bytes(len(frame.data))
+            self._frame_received(frame)
+            frame.data = b""  # the library keeps the newest frame until the next one comes, were it 32 MiB
         if protocol.writes:
             self._flush()
         if protocol.state is not State.OPEN and self.phase is Phase.SEATED:
             self._ended_by_protocol()
+
+    def _take_short_messages(self, data: bytes) -> bytes:
+        """Act on the short messages that `data` begins with, past the library; return the rest.
+
+        Nine in ten frames are one keystroke or one cursor: the general parser costs more than all else about them.
+        """
+        at = 0
+        while self.phase is Phase.SEATED and (short := short_message(data, at)) is not None:
+            payload, at = short
+            self._message_received(payload)
+        return data[at:] if at else data
 
     def eof_received(self) -> bool:
         """The peer will send no more."""
@@ -221,6 +225,7 @@ class Connection(asyncio.Protocol):
         self._deadline = None
         self._protocol.send_response(response)
         self._flush()
+        forget_opening(self._protocol)
 
     def take_seat(self, member: Member, max_message_bytes: int) -> None:
         """Messages of at most `max_message_bytes` now go to `member`."""
@@ -301,11 +306,21 @@ class Connection(asyncio.Protocol):
             self._end()
             self.transport.abort()
 
+    def shed(self) -> None:
+        """All connections together hold too much, and this one has one of the largest shares."""
+        if self.unfinished_bytes > self.transport.get_write_buffer_size():
+            self.close(Refused(Close.OVERLOADED))
+            self.transport.close()  # reads no more; what is written above still goes out
+        elif self.member is not None:
+            self.overflow()
+        else:
+            self.transport.abort()
+
     def _send_close(self, refusal: Refused) -> None:
         # RFC 6455 §5.5: a close frame holds 125 bytes, two of them the code.
         if self._protocol.state is State.OPEN:  # not when its own close frame came right behind what is refused
             self._protocol.send_close(refusal.reason.code, refusal.detail.encode()[:123].decode(errors="ignore"))
-        self._limits = self._full_limits()  # for what is still under way
+        self._limits = self._server.full_limits()  # for what is still under way
         self._end()
         self._flush()
 
@@ -324,12 +339,6 @@ class Connection(asyncio.Protocol):
         if member is not None:
             self._server.left(member)
 
-    def _full_limits(self) -> ConnectionLimits:
-        settings = self._server.settings
-        return ConnectionLimits(
-            settings.messages_per_s, settings.messages_burst, settings.bytes_per_s, settings.bytes_burst
-        )
-
     def _flush(self) -> None:
         for chunk in self._protocol.data_to_send():
             if chunk:
@@ -341,6 +350,7 @@ class Connection(asyncio.Protocol):
 
     def visit(self, now: float) -> None:
         """Once a turn of the wheel: deadlines, expiry of the token, ping, keep-alive."""
+        self._server.budget.count(self.unfinished_bytes + self.transport.get_write_buffer_size())
         if self.member is not None:
             self._visit_seated(self.member)
         elif self._deadline is not None and now >= self._deadline:
@@ -360,37 +370,29 @@ class Connection(asyncio.Protocol):
         if member.ends_at is not None and member.ends_at <= self._server.wall_clock():
             self.close(Refused(Close.EXPIRED))
             return
-        if member.outbox.congested:  # a ping would wait behind all that, and so would its answer
-            self._visit_congested(member)
+        patience = self._patience
+        # While it is held nothing is read, so neither silence nor half a message says anything about the peer.
+        is_held, congested = member.is_held, member.outbox.congested
+        unfinished_bytes = 0 if is_held else self.unfinished_bytes
+        if patience.stuck_s(member.received_messages, unfinished_bytes) >= settings.message_timeout_s:
+            self.close(Refused(Close.MESSAGE_TIMEOUT))
             return
-        self._stalled_visits = 0
-        self._silent_visits = 0 if self._heard or member.is_held else self._silent_visits + 1
+        stalled_s = patience.stalled_s(member.outbox.queued_bytes if congested else 0)
+        # While much waits for it, a ping would wait behind that, and so would its answer.
+        silent_s = patience.silent_s(heard=self._heard or congested or is_held)
         self._heard = False
-        silence_s = self._silent_visits * TURN_S
-        if silence_s >= settings.ping_interval_s + settings.ping_timeout_s:
-            self.transport.abort()  # a dead path: nobody is there to read a close frame
-        elif silence_s >= settings.ping_interval_s:
-            self._protocol.send_ping(b"")
-            self._flush()
-        self._keep_alive(member)
-
-    def _visit_congested(self, member: Member) -> None:
-        queued, before = member.outbox.queued_bytes, self._queued_bytes
-        self._queued_bytes = queued
-        self._silent_visits = 0
-        self._stalled_visits = self._stalled_visits + 1 if queued > before - LEAST_PROGRESS_BYTES else 0
-        if self._stalled_visits * TURN_S >= self._server.settings.outbox_stall_timeout_s:
+        if stalled_s >= settings.outbox_stall_timeout_s:
             self.overflow()
+        elif silent_s >= settings.ping_interval_s + settings.ping_timeout_s:
+            self.transport.abort()  # a dead path: nobody is there to read a close frame
+        else:
+            if silent_s >= settings.ping_interval_s:
+                self._protocol.send_ping(b"")
+                self._flush()
+            if patience.quiet_s(member.outbox.frames) >= settings.keepalive_s and not congested:
+                member.keep_alive()
 
-    def _keep_alive(self, member: Member) -> None:
-        quiet = member.outbox.frames == self._frames_seen
-        self._quiet_visits = self._quiet_visits + 1 if quiet else 0
-        if self._quiet_visits * TURN_S >= self._server.settings.keepalive_s:
-            self._quiet_visits = 0
-            member.keep_alive()
-        self._frames_seen = member.outbox.frames
-
-
-def _select_subprotocol(_protocol: ServerProtocol, offered: object) -> Subprotocol | None:
-    """Agree on `yjs` when it is offered; a client that offers nothing we know (a token, say) goes on without one."""
-    return Subprotocol(SUBPROTOCOL) if SUBPROTOCOL in cast("list[str]", offered) else None
+    @property
+    def unfinished_bytes(self) -> int:
+        """What has come of a request or message that is not whole yet."""
+        return len(self._request) + len(self._protocol.reader.buffer) + sum(map(len, self._fragments))

@@ -63,6 +63,7 @@ class Close(Enum):
     )
     UPDATE_REFUSED = 4409, "update_refused", "an edit was refused: reload the document", False, True
     TOO_MANY_FRAGMENTS = 4413, "too_many_fragments", "the message came in too many pieces", False, True
+    DOCUMENT_FULL = 4414, "document_full", "the document is too large to grow: delete or start another", False, True
     TOO_EARLY = 4425, "too_early", "a message came before the connection was open", False, True, HTTPStatus.BAD_REQUEST
     ROOM_UNAVAILABLE = (
         4500,
@@ -89,7 +90,25 @@ class Close(Enum):
         True,
         HTTPStatus.SERVICE_UNAVAILABLE,
     )
+    ROOM_FULL = (
+        4504,
+        "room_full",
+        "too many people have this document open: try again",
+        True,
+        False,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    )
+    TOO_MANY_ROOMS = (
+        4505,
+        "too_many_rooms",
+        "too many documents are open here: try again",
+        True,
+        False,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+    )
     TOO_SLOW = 4508, "too_slow", "the connection is too slow to follow this document: reconnect", True, True
+    MESSAGE_TIMEOUT = 4509, "message_timeout", "a message was not finished in time: reconnect", True, True
+    OVERLOADED = 4512, "overloaded", "too much is under way on this server: try again", True, False
     TOO_FREQUENT = 4529, "too_frequent", "too many messages: slow down", True, True, HTTPStatus.TOO_MANY_REQUESTS
     JOURNAL_FULL = 4513, "journal_full", "edits cannot be stored now: try again", True, False
 

@@ -14,8 +14,9 @@ Source of the format: yjs encoding.js (`readClientsStructRefs`), DeleteSet.js (`
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
+from collab_server.typing_check import check_typing
 from collab_server.update_format import (
     FILLERS,
     HAS_ORIGIN,
@@ -30,7 +31,7 @@ from collab_server.update_format import (
 from collab_server.update_graph import Wait, can_be_ordered, nesting
 from collab_server.wire.lib0 import MalformedMessage, read_string, read_varuint
 
-__all__ = ["UpdateGap", "UpdateRefused", "UpdateSummary", "check_state_vector", "check_update"]
+__all__ = ["UpdateGap", "UpdateRefused", "UpdateSummary", "check_fully", "check_state_vector", "check_update"]
 
 END_OF_CLOCKS = 2**31  # yrs computes with 32-bit clocks and signed differences of them
 MAX_ROOT_NAME_BYTES = 1_000  # a root type is never collected, so its name is not a place to store things
@@ -50,8 +51,7 @@ class UpdateGap(Exception):
         self.clock = clock
 
 
-@dataclass(frozen=True, slots=True)
-class UpdateSummary:
+class UpdateSummary(NamedTuple):
     """What a checked update holds.
 
     `clocks` has a (client, end clock) for each client with structs; `reach` maps each client to the highest end clock
@@ -92,6 +92,15 @@ def check_update(update: bytes, known: Mapping[int, int], *, max_bytes: int | No
     """
     if max_bytes is not None and len(update) > max_bytes:
         raise UpdateRefused("too_large")
+    typed = check_typing(update, known)
+    if typed is None:
+        return check_fully(update, known)
+    client, end, is_insertion = typed
+    return UpdateSummary(((client, end),) if is_insertion else (), {client: end}, False)
+
+
+def check_fully(update: bytes, known: Mapping[int, int]) -> UpdateSummary:
+    """The whole check, without the shortcut for typing: same arguments, verdicts and errors as `check_update`."""
     survey = _Survey(known)
     try:
         at = _survey_structs(update, survey)

@@ -49,6 +49,10 @@ room of 40 people with 5 moves a second each an honest one repeats 200 messages 
 flood."""
 
 
+VAGUE_SHARE = 1 / 16
+"""Of a document's hard bound: an encode of 32 MiB takes 0.1 s, so not more often than every 2 MiB of updates."""
+
+
 class ConnectionLimits:
     """What one connection may send: so many messages, and so many bytes."""
 
@@ -66,6 +70,60 @@ class ConnectionLimits:
         """The message just taken only repeated what was known: most of its price is returned."""
         self._messages.give(1.0 - REPEAT_SHARE)
         self._bytes.give(size_bytes * (1.0 - REPEAT_SHARE))
+
+
+class DocumentSize:
+    """About how many bytes one document has when encoded, and which bound that reaches.
+
+    Updates encode less well alone than merged, and some delete what others brought, so the estimate errs upwards.
+    """
+
+    __slots__ = ("_full", "_large", "_left_when_measured", "_max", "_warn", "left")
+
+    def __init__(self, warn_bytes: int, max_bytes: int) -> None:
+        self._warn = warn_bytes
+        self._max = max_bytes
+        self._large = False
+        self._full = False
+        self.left = self._left_when_measured = warn_bytes
+        """Bytes until the next bound, which whoever applies an update takes its size from: a call would cost more."""
+
+    @property
+    def estimate(self) -> int:
+        """Bytes, at most."""
+        return (self._max if self._large else self._warn) - self.left
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether nothing came since it was measured."""
+        return self.left == self._left_when_measured
+
+    @property
+    def is_vague(self) -> bool:
+        """Whether a measurement is due before anyone is refused: so much may have been merged away."""
+        return self._left_when_measured - self.left > self._max * VAGUE_SHARE
+
+    def measured(self, size_bytes: int) -> None:
+        """The encoded document has `size_bytes` now."""
+        self.left = self._left_when_measured = (self._max if self._large else self._warn) - size_bytes
+
+    def has_just_become_large(self, size_bytes: int) -> bool:
+        """Whether `size_bytes` more pass the soft bound; true once, and from then on the hard bound is the next."""
+        if self._large or size_bytes <= self.left:
+            return False
+        self._large = True
+        self.left += self._max - self._warn
+        self._left_when_measured += self._max - self._warn
+        return True
+
+    def is_too_large(self, size_bytes: int) -> bool:
+        """Whether `size_bytes` more pass the hard bound."""
+        return self.estimate + size_bytes > self._max
+
+    def has_just_become_full(self) -> bool:
+        """True once."""
+        was_full, self._full = self._full, True
+        return not was_full
 
 
 class AddressCaps:

@@ -17,9 +17,10 @@ from websockets.http11 import Response
 
 from auth.permissions import Action, permits
 from collab_server.admission import Admission, Opening, Seat
+from collab_server.budget import BufferBudget
 from collab_server.connection import Connection, Phase
 from collab_server.errors import Close, ConfigurationError, Refused
-from collab_server.limits import AddressCaps, TokenBucket, address_key
+from collab_server.limits import AddressCaps, ConnectionLimits, TokenBucket, address_key
 from collab_server.rooms.intake import pause_reading
 from collab_server.rooms.member import Member
 from collab_server.rooms.outbox import Outbox
@@ -28,7 +29,7 @@ from collab_server.rooms.room import Room
 from collab_server.settings import Settings
 from collab_server.tasks import Tasks
 from collab_server.telemetry import Metrics
-from collab_server.wheel import Wheel
+from collab_server.wheel import SLOTS, Wheel
 from collab_server.wire import yjs
 from collab_server.wire.messages import PermissionDenied
 from persistence.errors import StorageUnavailable
@@ -51,7 +52,8 @@ class Server:
         self.admission = admission
         self.registry = registry
         self.metrics = metrics
-        self.wheel = Wheel()
+        self.wheel = Wheel(after_step=self._stay_within_budget)
+        self.budget = BufferBudget(settings.buffer_budget_bytes, SLOTS)
         self.tasks = Tasks()
         self.loop = asyncio.get_running_loop()
         self.wall_clock = time.time
@@ -118,6 +120,7 @@ class Server:
         writes = permits(seat.role, Action.WRITE_DOCUMENT)
         if writes and self.registry.bars(seat.document, seat.identity.subject):
             raise Refused(Close.UPDATE_REFUSED, "an edit of yours broke this document: try again in ten minutes")
+        room.bounds.check_seat(room.roster.devices())
         if not self._users.enter(seat.identity.subject):
             raise Refused(Close.TOO_MANY_CONNECTIONS, "too many connections of this user")
         settings = self.settings
@@ -152,6 +155,13 @@ class Server:
             connection.accept_upgrade(response)
             connection.refuse_in_band(yjs.encode(PermissionDenied(refusal.detail)), refusal)
 
+    def full_limits(self) -> ConnectionLimits:
+        """What one connection may send from now on."""
+        settings = self.settings
+        return ConnectionLimits(
+            settings.messages_per_s, settings.messages_burst, settings.bytes_per_s, settings.bytes_burst
+        )
+
     # What connections report
 
     def connected(self, connection: Connection) -> None:
@@ -183,6 +193,28 @@ class Server:
     def closed(self, refusal: Refused) -> None:
         """This server ended a member's connection."""
         self.metrics.closes[refusal.reason.slug].inc()
+
+    # What all connections hold
+
+    def _stay_within_budget(self) -> None:
+        if not self.budget.end_step():
+            return
+        held = ((each.unfinished_bytes + each.transport.get_write_buffer_size(), each) for each in self.connections)
+        if closing := self.budget.to_close(held):
+            log.warning("buffers_over_budget", held_bytes=self.budget.held_bytes, closing=len(closing))
+            for connection in closing:
+                connection.shed()
+
+    def measure(self) -> None:
+        """Set the gauges that are sums over all connections: once a scrape, not once a message."""
+        outbox = unfinished = slow = 0
+        for connection in self.connections:
+            outbox += connection.transport.get_write_buffer_size()
+            unfinished += connection.unfinished_bytes
+            slow += connection.member is not None and connection.member.outbox.congested
+        self.metrics.outbox_bytes.set(outbox)
+        self.metrics.unfinished_bytes.set(unfinished)
+        self.metrics.slow_members.set(slow)
 
     # Stopping
 

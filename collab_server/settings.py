@@ -60,10 +60,16 @@ class Settings(BaseSettings):
         16 * 1024, description="Largest awareness state (cursor, name) of one client."
     )
     max_awareness_ids: PositiveInt = Field(4, description="Awareness client ids one connection may hold.")
+    awareness_per_s: PositiveFloat = Field(
+        50, description="New cursors a second of one connection; more are dropped. A mouse drag makes 30 to 60."
+    )
     messages_per_s: PositiveFloat = Field(100, description="Messages a second one connection may send for long.")
     messages_burst: PositiveInt = Field(1_000, description="Messages it may send at once: an undo or a paste is many.")
     bytes_per_s: PositiveFloat = Field(2 * MIB, description="Bytes a second one connection may send for long.")
     bytes_burst: PositiveInt = Field(64 * MIB, description="Bytes it may send at once: two of the largest messages.")
+    message_timeout_s: PositiveFloat = Field(
+        60, description="Time to finish a message once begun: 32 MiB take that long at 4.5 Mbit/s."
+    )
     syncs_per_10_s: PositiveInt = Field(
         10, description="Sync requests one connection may make in 10 s: each costs an encode."
     )
@@ -93,6 +99,22 @@ class Settings(BaseSettings):
     )
     outbox_max_bytes: PositiveInt = Field(64 * MIB, description="Unsent bytes at which a slow reader is closed.")
 
+    buffer_budget_bytes: PositiveInt = Field(
+        512 * MIB, description="Unsent and unfinished bytes of all connections; beyond it the largest are closed."
+    )
+
+    max_rooms: PositiveInt = Field(
+        10_000, description="Rooms in memory: 10 KiB each, and up to 20 times their document."
+    )
+    max_members_per_room: PositiveInt = Field(
+        1_000, description="Members of a room in this task: each edit is written to each, at 6 µs."
+    )
+    warn_document_bytes: PositiveInt = Field(
+        8 * MIB, description="Size of a document that is logged: it takes half a second to load."
+    )
+    max_document_bytes: PositiveInt = Field(
+        32 * MIB, description="Size of a document that may only shrink; no more than one message should hold."
+    )
     room_grace_s: float = Field(30, ge=0, description="How long an empty room stays in memory.")
     checkpoint_after_updates: PositiveInt = Field(500, description="Journaled updates that make a checkpoint due.")
     checkpoint_after_bytes: PositiveInt = Field(MIB, description="Journaled bytes that make a checkpoint due.")
@@ -106,10 +128,13 @@ class Settings(BaseSettings):
         64 * 1024, description="Size above which an update is checked in a worker process and applied in pieces."
     )
     big_document_workers: PositiveInt = Field(
-        2, description="Worker processes that check big updates and split big documents; begun when first needed."
+        2, description="Worker processes that check big updates and split big documents."
     )
     journal_max_backlog_bytes: PositiveInt = Field(
         64 * MIB, description="Uncommitted bytes at which edits are refused."
+    )
+    watchdog_s: float = Field(
+        10, ge=0, description="Silence of the event loop after which the process ends itself; 0: never."
     )
     drain_timeout_s: PositiveFloat = Field(100, description="Time to stop well; Fargate allows 120 s.")
 
@@ -144,6 +169,8 @@ class Settings(BaseSettings):
             found.append("COLLAB_AUTH=cognito needs COLLAB_JWT_ISSUER.")
         if self.auth is Auth.COGNITO and not self.jwt_client_ids:
             found.append("COLLAB_AUTH=cognito needs COLLAB_JWT_CLIENT_IDS.")
+        if self.warn_document_bytes > self.max_document_bytes:
+            found.append("COLLAB_WARN_DOCUMENT_BYTES must not be above COLLAB_MAX_DOCUMENT_BYTES.")
         return found
 
     def embedded_parts(self) -> list[str]:

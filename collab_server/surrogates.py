@@ -46,18 +46,20 @@ class SurrogatePairs:
             structs, _deletes = read_update(update)
             self._second_halves |= _second_halves(structs)
 
-    def check(self, update: bytes, known: Mapping[int, int]) -> None:
+    def check(self, update: bytes, known: Mapping[int, int]) -> bool:
         """Raise `UpdateRefused` if `update`, which has passed the firewall, cuts a pair of the document or its own.
+
+        Returns whether it may hold pairs, to be learnt once it is applied.
 
         Where `known` (client → end clock) ends inside a struct, that is cut too: its first part is left out. Costs
         nothing to speak of while there is no pair.
         """
         if not self._second_halves and not may_hold_a_pair(update):
-            return
+            return False
         structs, deletes = read_update(update)
         added = _second_halves(structs)
         if not self._second_halves and not added:
-            return
+            return False
         cuts = set(known.items())  # where something begins: no second half may be there
         for struct in structs:
             cuts.add((struct.client, struct.clock))
@@ -70,6 +72,7 @@ class SurrogatePairs:
             cuts.add((client, end))
         if not cuts.isdisjoint(self._second_halves) or not cuts.isdisjoint(added):
             raise UpdateRefused("cut_character")
+        return bool(added)
 
 
 def second_halves(text: str, clock: int) -> list[int]:

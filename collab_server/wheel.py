@@ -7,6 +7,7 @@ walk a second. Never awaits. Owned by `server`; `connection` is what it visits.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 import structlog
@@ -25,12 +26,12 @@ class Visited(Protocol):
 
 
 class Wheel:
-    """Visits everything added to it once every `TURN_S` seconds, evenly spread."""
+    """Visits everything added to it once every `TURN_S` seconds, in `SLOTS` steps; `after_step` runs after each."""
 
-    def __init__(self) -> None:
+    def __init__(self, after_step: Callable[[], None] = lambda: None) -> None:
+        self._after_step = after_step
         self._slots: list[dict[Visited, None]] = [{} for _ in range(SLOTS)]
         self._next = 0
-        self._longest_lag_s = 0.0
 
     def add(self, visited: Visited) -> int:
         """Start visiting; returns the slot to `remove` it from."""
@@ -42,24 +43,21 @@ class Wheel:
         """Stop visiting."""
         self._slots[slot].pop(visited, None)
 
-    def take_lag_s(self) -> float:
-        """How late the latest of the steps since the last call came: the delay that messages saw."""
-        lag_s, self._longest_lag_s = self._longest_lag_s, 0.0
-        return lag_s
-
     async def turn(self) -> None:
         """Go round for ever; a fault in one visit is logged and keeps nobody else from theirs."""
         loop = asyncio.get_running_loop()
         step_s = TURN_S / SLOTS
         slot = 0
         while True:
-            due = loop.time() + step_s
             await asyncio.sleep(step_s)
             now = loop.time()
-            self._longest_lag_s = max(self._longest_lag_s, now - due)
             slot = (slot + 1) % SLOTS
             for visited in list(self._slots[slot]):
                 try:
                     visited.visit(now)
                 except Exception as error:
                     log.error("visit_failed", exc_info=error)
+            try:
+                self._after_step()
+            except Exception as error:
+                log.error("step_failed", exc_info=error)

@@ -24,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 def run(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
     """Run `work` on a uvloop; its event is set by Ctrl-C or SIGTERM."""
-    _allow_many_sockets()
+    allow_many_sockets()
 
     async def main() -> None:
         stop = asyncio.Event()
@@ -40,7 +40,7 @@ def run(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
         fail(str(error))
 
 
-def _allow_many_sockets() -> None:
+def allow_many_sockets() -> None:
     """Every connection is a file: take as many as the system lets us have."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

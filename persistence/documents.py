@@ -44,6 +44,11 @@ class StoredDocument:
     updates: list[bytes]
     reaches: list[bytes] = field(default_factory=list, compare=False)
 
+    @property
+    def size_bytes(self) -> int:
+        """Of the checkpoint and all updates."""
+        return len(self.checkpoint or b"") + sum(map(len, self.updates))
+
 
 @dataclass(frozen=True, slots=True)
 class Recovered:

@@ -16,7 +16,7 @@ from bench.peers.measured import Measured
 from bench.peers.plans import Plan
 from bench.peers.servers import Running
 from bench.peers.swarm import Swarm
-from bench.peers.usage import cpu_s, rss_bytes, waited_s
+from bench.peers.usage import core_busy_s, cpu_s, rss_bytes
 
 SETTLE_S = 4.0
 """How long probes are listened to after the last edit: what comes later counts as not seen."""
@@ -33,33 +33,29 @@ class Usage:
     server_s: float
     beside_s: dict[int, float]
     generator_s: float
-    server_waited_s: float
-    generator_waited_s: float
+    server_core_s: float
+    generator_core_s: float
 
     @classmethod
     def now(cls, server: Running) -> Usage:
         """Until now."""
         beside = {pid: cpu_s(pid) for pid in server.beside()}
         own = os.times()
-        return cls(
-            time.perf_counter(),
-            cpu_s(server.pid),
-            beside,
-            own.user + own.system,
-            waited_s(server.pid),
-            waited_s(os.getpid()),
-        )
+        cores_s = [core_busy_s(core) for core in server.cores] if server.cores else [0.0, 0.0]
+        return cls(time.perf_counter(), cpu_s(server.pid), beside, own.user + own.system, *cores_s)
 
     def shares(self, before: Usage) -> dict[str, float]:
         """Of a core, since `before`: the fields of `Measured` that say so."""
         seconds = self.at - before.at
         beside = sum(used - before.beside_s.get(pid, 0.0) for pid, used in self.beside_s.items())
+        server, generator = self.server_s - before.server_s, self.generator_s - before.generator_s
+        on_first, on_second = self.server_core_s - before.server_core_s, self.generator_core_s - before.generator_core_s
         return {
-            "server_share": (self.server_s - before.server_s) / seconds,
+            "server_share": server / seconds,
             "beside_share": beside / seconds,
-            "generator_share": (self.generator_s - before.generator_s) / seconds,
-            "server_waited_share": (self.server_waited_s - before.server_waited_s) / seconds,
-            "generator_waited_share": (self.generator_waited_s - before.generator_waited_s) / seconds,
+            "generator_share": generator / seconds,
+            "others_on_server_core": max(on_first - server, 0.0) / seconds,
+            "others_on_generator_core": max(on_second - generator - beside, 0.0) / seconds,
         }
 
 
@@ -135,14 +131,14 @@ def _latencies(plan: Plan, ledger: Ledger, before: Usage, after: Usage, received
     ordered = sorted(delay.seconds for delay in delays)
     sent = sum(before.at <= at < after.at for at in ledger.sent_at)
     share = ledger.seen_share(before.at, after.at)
-    done = sent * share
+    done = max(sent * share, 1.0)  # a server that delivered nothing has a cost too: more than this
     used_s = after.server_s - before.server_s
     return {
         "delivered_share": share,
         "unseen_share": sum(not delay.seen for delay in delays) / max(len(delays), 1),
-        "frames_per_delivery": received / (done * plan.fan_out) if done else 0.0,
-        "cpu_us_update": used_s / done * 1e6 if done else 0.0,
-        "cpu_us_delivery": used_s / (done * plan.fan_out) * 1e6 if done else 0.0,
+        "frames_per_delivery": received / (done * plan.fan_out),
+        "cpu_us_update": used_s / done * 1e6,
+        "cpu_us_delivery": used_s / (done * plan.fan_out) * 1e6,
         "p50_ms": percentile(ordered, 0.50) * 1e3,
         "p95_ms": percentile(ordered, 0.95) * 1e3,
         "p99_ms": percentile(ordered, 0.99) * 1e3,

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 DISTURBED = 0.15
-"""Above this share of the time spent waiting for a core, others worked on it: read the row as such."""
+"""Above this share of a core used by others the figures are theirs too."""
 
 KEEPS_UP = 0.9
 """A server that delivers less than this share of what is sent has fallen behind: its latencies are of a queue."""
@@ -37,8 +37,8 @@ class Measured:
     server_share: float = 0.0  # of its core
     beside_share: float = 0.0  # of a core: PostgreSQL and checkpoint workers
     generator_share: float = 0.0  # of its core
-    server_waited_share: float = 0.0  # of the time, ready but kept from its core by other processes
-    generator_waited_share: float = 0.0
+    others_on_server_core: float = 0.0  # of that core, whatever is neither ours nor the peer's
+    others_on_generator_core: float = 0.0
     late_p99_ms: float = 0.0  # how late the generator sent
     rss_mb: float = 0.0
     rss_kb_connection: float | None = None

@@ -47,16 +47,18 @@ def compared(row: Measured) -> str:
 def remarks(row: Measured) -> str:
     """What a reader must know before reading the row."""
     found = []
+    if row.delivered_share == 0:
+        found.append("delivered nothing: costs are lower bounds")
     if row.is_generator_bound:
         found.append("generator at its limit")
     if row.server_share >= SATURATED:
         found.append("saturated")
     elif row.delivered_share is not None and row.delivered_share < KEEPS_UP:
         found.append("fell behind")
-    if max(row.server_waited_share, row.generator_waited_share) > DISTURBED:
+    if max(row.others_on_server_core, row.others_on_generator_core) > DISTURBED:
         found.append(
-            f"disturbed by other processes (server waited {row.server_waited_share:.0%}, "
-            f"generator {row.generator_waited_share:.0%})"
+            f"disturbed: other processes took {row.others_on_server_core:.0%} of the server's core, "
+            f"{row.others_on_generator_core:.0%} of the generator's"
         )
     if row.unseen_share:
         found.append(f"{row.unseen_share:.1%} not seen: latencies are lower bounds")

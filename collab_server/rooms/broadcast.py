@@ -15,7 +15,7 @@ import structlog
 from pycrdt import merge_updates
 
 from collab_server.rooms.member import Member
-from collab_server.rooms.pace import Pace
+from collab_server.rooms.pace import SMALL_ROOM, Pace
 from collab_server.rooms.replica import is_crdt_failure
 from collab_server.telemetry import Metrics
 from collab_server.update_reading import read_update
@@ -125,16 +125,16 @@ class Broadcast:
 
     def send_update(self, update: bytes, sender: Member | None) -> None:
         """Relay `update` to everyone but its sender, now or with the next tick."""
-        now = self._loop.time()
-        delay_s = self._update_pace.delay_s(now, self._receiving)
-        if self._updates_due is not None:
-            self._updates.append((update, sender))
-        elif delay_s > 0.0:
-            self._updates.append((update, sender))
-            self._updates_due = self._loop.call_later(delay_s, self.flush_updates)
-        else:
+        if self._updates_due is not None or self._receiving > SMALL_ROOM:
+            now = self._loop.time()
+            delay_s = self._update_pace.delay_s(now, self._receiving)
+            if self._updates_due is not None or delay_s > 0.0:
+                self._updates.append((update, sender))
+                if self._updates_due is None:
+                    self._updates_due = self._loop.call_later(delay_s, self.flush_updates)
+                return
             self._update_pace.sent(now)
-            self._send_now(update, sender)
+        self._send_now(update, sender)
 
     def send_piece(self, update: bytes, sender: Member) -> None:
         """Relay a piece of a big update now: gathering would merge what was cut into pieces for being too much."""
@@ -175,16 +175,16 @@ class Broadcast:
 
         The sender gets its own back: stock clients leave when they hear nothing for 30 s.
         """
-        now = self._loop.time()
-        delay_s = self._awareness_pace.delay_s(now, self._receiving)
-        if self._awareness_due is None and delay_s == 0.0:
+        if self._awareness_due is not None or self._receiving > SMALL_ROOM:
+            now = self._loop.time()
+            delay_s = self._awareness_pace.delay_s(now, self._receiving)
+            if self._awareness_due is not None or delay_s > 0.0:
+                self._states.update((entry.client_id, entry) for entry in entries)
+                if self._awareness_due is None:
+                    self._awareness_due = self._loop.call_later(delay_s, self.flush_states)
+                return
             self._awareness_pace.sent(now)
-            self._send_entries(tuple(entries))
-            return
-        for entry in entries:
-            self._states[entry.client_id] = entry
-        if self._awareness_due is None:
-            self._awareness_due = self._loop.call_later(delay_s, self.flush_states)
+        self._send_entries(tuple(entries))
 
     def flush_states(self) -> None:
         """Send the awareness that has been gathered."""

@@ -15,11 +15,9 @@ from collab_server.rooms.broadcast import Broadcast
 from collab_server.rooms.member import Member
 from collab_server.telemetry import Metrics
 from collab_server.wire.awareness import AwarenessEntry, AwarenessLimits, decode_entries, encode_entries, in_batches
-from collab_server.wire.messages import Awareness
+from collab_server.wire.messages import REMOVED, Awareness
 from presence.identity_state import stamp
 from presence.state import AwarenessStates
-
-REMOVED = b"null"  # y-protocols awareness.js: the state of a client that left
 
 _State = tuple[int, int, bytes | None]
 

@@ -40,6 +40,7 @@ async def _take_in(room: Room, member: Member, update: bytes, offload: Offload, 
     try:
         pieces = await _checked(room, member, update, offload, is_answer)
         if pieces:
+            _refuse_too_much(room, pieces)
             room.prepare_for(len(update))
         for piece in pieces:
             async with offload.turn():
@@ -53,6 +54,12 @@ async def _take_in(room: Room, member: Member, update: bytes, offload: Offload, 
         raise
     finally:
         member.go_on(time.monotonic())
+
+
+def _refuse_too_much(room: Room, pieces: list[Piece]) -> None:
+    """What would end half-way at the document's bound does not begin. What the room holds is in none of the pieces."""
+    if room.bounds.refusal(sum(len(piece.update) for piece in pieces if piece.ends)) is Close.DOCUMENT_FULL:
+        raise Refused(Close.DOCUMENT_FULL)
 
 
 async def _checked(room: Room, member: Member, update: bytes, offload: Offload, is_answer: bool) -> list[Piece]:

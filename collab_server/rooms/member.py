@@ -18,6 +18,7 @@ from collab_server.rooms.outbox import Outbox
 from collab_server.wire.dialect import Dialect
 from collab_server.wire.frame import binary_frame
 from collab_server.wire.messages import (
+    REMOVED,
     Awareness,
     MalformedMessage,
     Message,
@@ -55,6 +56,7 @@ class Member:
     """
 
     __slots__ = (
+        "_cursors",
         "_denied",
         "_held",
         "_pause_reading",
@@ -104,6 +106,7 @@ class Member:
         self.lag: Lag | None = None
         self._syncs = syncs
         self._denied = False
+        self._cursors: TokenBucket | None = None
         self._pause_reading = pause_reading
         self._held: list[bytes] | None = None  # messages that wait for a big update before them
 
@@ -118,6 +121,11 @@ class Member:
             return True
         self.received_bytes += len(payload)
         self.received_messages += 1
+        update = self.dialect.short_update(payload)
+        if update is not None and permits(self.role, Action.WRITE_DOCUMENT):
+            self.room.metrics.edits.count += 1
+            self.room.edit(self, update)
+            return True
         try:
             message = self.dialect.decode(payload, self.room.awareness_limits)
         except MalformedMessage as error:
@@ -209,7 +217,15 @@ class Member:
         self.room.edit(self, message.update)
 
     def _share_presence(self, message: Awareness, now: float) -> bool:
-        return self.room.share_presence(self, message.entries, now)
+        """Too many cursors are dropped, not closed for; never one that goes, because nothing would take it away."""
+        cursors = self._cursors = self._cursors or self.room.bounds.cursor_bucket()
+        if not cursors.take(1.0, now) and any(entry.state != REMOVED for entry in message.entries):
+            self.room.metrics.awareness_limited.inc()
+            return False
+        had_effect = self.room.share_presence(self, message.entries, now)
+        if not had_effect:
+            cursors.give(1.0)  # stock clients send back every cursor they hear
+        return had_effect
 
     def _query_presence(self, _message: QueryAwareness, _now: float) -> None:
         self.room.cursors.send_all(self)

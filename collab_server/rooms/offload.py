@@ -63,8 +63,7 @@ class Offload:
 
     async def load(self, stored: StoredDocument) -> Replica:
         """Rebuild a document from storage. Raises `ReplicaBroken`, and `SandboxFailed` for a big one."""
-        size = len(stored.checkpoint or b"") + sum(map(len, stored.updates))
-        if size <= BIG_DOCUMENT_BYTES and len(stored.updates) <= MANY_UPDATES:
+        if stored.size_bytes <= BIG_DOCUMENT_BYTES and len(stored.updates) <= MANY_UPDATES:
             async with self.turn():
                 return Replica.load(stored.checkpoint, stored.updates)
         folded = await self._sandbox.run(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from math import exp
 
 SMALL_ROOM = 8
-"""Up to so many receivers nothing waits: they cost less than a timer and a merge would."""
+"""Up to so many receivers nothing waits, and no pace is kept: they cost less than a timer and a merge would."""
 
 SECONDS_A_DELIVERY = 1.25e-6
 """Tick for each delivery a second: 50 people who type 5 keys a second each make 12,250 and wait up to 15 ms."""
@@ -38,8 +38,6 @@ class Pace:
         """How long news that came `now` waits before it goes to `receivers`; 0.0: it goes at once."""
         self._rate = rate = self._rate * exp((self._seen_at - now) / WINDOW_S) + 1 / WINDOW_S
         self._seen_at = now
-        if receivers <= SMALL_ROOM:
-            return 0.0
         tick_s = rate * receivers * SECONDS_A_DELIVERY
         if tick_s > self._max_delay_s:
             tick_s = self._max_delay_s

@@ -46,6 +46,7 @@ class RoomRules:
     checkpoint_after_bytes: int
     checkpoint_after_s: float
     grace_s: float
+    max_rooms: int = 10_000
 
 
 class Registry:
@@ -102,6 +103,7 @@ class Registry:
         while (room := self.rooms.get(document.name)) is None:
             loading = self._loading.get(document.name)
             if loading is None:
+                self._refuse_when_full()
                 loading = asyncio.create_task(self._load(document), name=f"load-room-{document.id}")
                 self._loading[document.name] = loading
                 loading.add_done_callback(lambda _done: self._loading.pop(document.name, None))
@@ -109,6 +111,13 @@ class Registry:
             await asyncio.shield(loading)
         self._empty.pop(room, None)
         return room
+
+    def _refuse_when_full(self) -> None:
+        """At the bound the room that has been empty for longest goes at once, for the one who tries again."""
+        if len(self.rooms) + len(self._loading) >= self._rules.max_rooms:
+            if self._empty:
+                self._empty[min(self._empty, key=self._empty.__getitem__)] = self._clock()
+            raise Refused(Close.TOO_MANY_ROOMS)
 
     async def _load(self, document: Document) -> Room:
         started = self._clock()
@@ -140,6 +149,7 @@ class Registry:
         self._unsettled.pop(document.id, None)
         stored = await self._documents.load(document)
         room = self._build(document, await self._offload.load(stored), self)
+        room.bounds.grew(stored.size_bytes)
         if stored.updates:
             room.dirty_updates = len(stored.updates)
             room.dirty_bytes = sum(map(len, stored.updates))

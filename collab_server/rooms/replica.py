@@ -15,6 +15,7 @@ from collab_server.firewall import UpdateSummary, check_state_vector, check_upda
 from collab_server.rooms.snapshot import Snapshot
 from collab_server.surrogates import SurrogatePairs
 from collab_server.update_split import Clocks, Piece
+from collab_server.watchdog import WATCHDOG
 from collab_server.wire.lib0 import encode_state_vector
 from persistence.replay import replay
 
@@ -76,14 +77,17 @@ class Replica:
         """Check and apply `update`; return what it brought, or `None` when everything in it was known already."""
         if self._broken:
             raise ReplicaBroken
+        WATCHDOG.feed_before(len(update))
         clocks = self.clocks
         summary = check_update(update, clocks)
         if summary.is_empty:
             return None
-        self._pairs.check(update, clocks)
+        has_pairs = self._pairs.check(update, clocks)
         for client, end in summary.clocks:
             if clocks.get(client, 0) < end:
                 self._apply_structs(update, summary)
+                if has_pairs:
+                    self._pairs.learn(update)
                 break
         else:
             if not self._apply_deletes(update):
@@ -112,10 +116,11 @@ class Replica:
         """Apply a piece of a checked update; say whether it was news. Raises `UpdateRefused` and `ReplicaBroken`."""
         if self._broken:
             raise ReplicaBroken
+        WATCHDOG.feed_before(len(piece.update))  # a piece is short, unless it is one struct, which is never cut
         clocks = self.clocks
         if self._pairs:  # the worker that checked the rest does not know them
             self._pairs.check(piece.update, clocks)
-        if any(clocks.get(client, 0) < end for client, end in piece.ends):
+        if not self.holds(piece.ends):
             self._apply_piece(piece)
         elif piece.ends or not self._apply_deletes(piece.update):
             return False
@@ -161,15 +166,18 @@ class Replica:
 
     def holds_structs_of(self, update: bytes) -> bool:
         """Whether every struct of `update` is here. Applies nothing. Raises `UpdateRefused` or `UpdateGap`."""
+        return self.holds(check_update(update, self.clocks).clocks)
+
+    def holds(self, ends: Clocks) -> bool:
+        """Whether every struct below `ends` is here."""
         clocks = self.clocks
-        return all(clocks.get(client, 0) >= end for client, end in check_update(update, clocks).clocks)
+        return all(clocks.get(client, 0) >= end for client, end in ends)
 
     def _apply_structs(self, update: bytes, summary: UpdateSummary) -> None:
         try:
             self._doc.apply_update(update)
         except BaseException as error:
             self._fail(error)
-        self._pairs.learn(update)
         self._advance(summary.clocks)
 
     def _apply_piece(self, piece: Piece) -> None:

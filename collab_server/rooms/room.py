@@ -18,6 +18,7 @@ from auth.permissions import Action
 from collab_server.bus import Bus, Envelope, EnvelopeKind
 from collab_server.errors import Close, Refused
 from collab_server.firewall import UpdateGap, UpdateRefused, UpdateSummary, check_state_vector
+from collab_server.rooms.bounds import Bounds, RoomBounds
 from collab_server.rooms.broadcast import Broadcast
 from collab_server.rooms.cursors import Cursors
 from collab_server.rooms.intake import take_in
@@ -27,7 +28,7 @@ from collab_server.rooms.peers import Peers
 from collab_server.rooms.publication import Publication
 from collab_server.rooms.replica import BIG_DOCUMENT_BYTES, Replica, ReplicaBroken
 from collab_server.rooms.snapshot import Snapshot
-from collab_server.telemetry import Metrics
+from collab_server.telemetry import Metrics, Tally
 from collab_server.update_split import Piece
 from collab_server.wire.awareness import AwarenessEntry, AwarenessLimits
 from collab_server.wire.lib0 import encode_state_vector
@@ -77,6 +78,7 @@ class Room:
         awareness_limits: AwarenessLimits,
         max_awareness_ids: int,
         max_coalesce_s: float,
+        bounds: RoomBounds,
     ) -> None:
         self.document = document
         self.metrics = metrics
@@ -96,6 +98,7 @@ class Room:
             document.id, self.members, bus, metrics, limits=awareness_limits, max_ids=max_awareness_ids
         )
         self._peers = Peers(document.id, replica, self.cursors, bus, publication, lambda: self.ticket)
+        self.bounds = Bounds(bounds, replica, recorder, metrics, document.id)
         self.roster = Roster()
 
     # Members
@@ -109,8 +112,7 @@ class Room:
         """Seat `member`: ask it for what the room lacks, if it may write, and show it who is here."""
         self.members.add(member)
         self.metrics.members.inc()
-        person = Person(member.identity.subject, member.identity.name, member.role.value)
-        self.roster.enter(member, person, now=member.since)
+        self.roster.enter(member, Person(member.identity.subject, member.identity.name, member.role), now=member.since)
         if member.may(Action.WRITE_DOCUMENT):
             member.ask_for_sync()
         self.cursors.send_all(member, only_if_any=True)
@@ -128,7 +130,7 @@ class Room:
         reached = self.members.fell_behind(member, self._replica.clocks)
         if reached is None:
             return None
-        self.metrics.slow_members.inc()
+        self.metrics.fell_behind.inc()
         waiting, snapshot = self.members.waiting_updates, self._replica.snapshot
         mark = snapshot.mark if snapshot is not None and not waiting else None
         return Lag(encode_state_vector(reached), self.updates - waiting, mark)
@@ -240,10 +242,10 @@ class Room:
             take_in(self, member, update, self._offload, is_answer=is_answer)
             return
         try:
-            if not self._recorder.accepts(len(update)):
-                if self._replica.holds_structs_of(update):
-                    return  # whatever it deletes comes again with the next sync
-                raise Refused(Close.JOURNAL_FULL)
+            if (full := self.bounds.refusal(len(update))) and not self._replica.holds_structs_of(update):
+                raise Refused(full)
+            if full is Close.JOURNAL_FULL:
+                return  # whatever it deletes comes again with the next sync
             summary = self._replica.apply(update)
         except UpdateGap as gap:
             self.set_aside(member, gap, is_answer=is_answer)
@@ -253,15 +255,17 @@ class Room:
         except ReplicaBroken as error:
             raise self._broken_by(member, update) from error
         if summary is not None:
-            self._count("client", update)
+            self._count(self.metrics.client_updates, update)
             self.members.send_update(update, member)
             self._record(member, update, summary)
             self._peers.tell(update)
 
     def edit_piece(self, member: Member, piece: Piece) -> None:
         """The same for the next piece of a big update of `member`, which was checked. Raises `Refused`."""
-        if not self._recorder.accepts(len(piece.update)):
-            raise Refused(Close.JOURNAL_FULL)
+        if (full := self.bounds.refusal(len(piece.update))) and not self._replica.holds(piece.ends):
+            raise Refused(full)
+        if full is Close.JOURNAL_FULL:
+            return
         try:
             if not self._replica.apply_piece(piece):
                 return
@@ -269,7 +273,7 @@ class Room:
             raise self.refusal_of(member, error.reason, piece.update) from None
         except ReplicaBroken as error:
             raise self._broken_by(member, piece.update) from error
-        self._count("client", piece.update)
+        self._count(self.metrics.client_updates, piece.update)
         self.members.send_piece(piece.update, member)
         self._record(member, piece.update, UpdateSummary(piece.ends, dict(piece.reach), is_empty=False))
         self._peers.tell(piece.update)
@@ -293,13 +297,9 @@ class Room:
         return refusal
 
     def _record(self, member: Member, update: bytes, summary: UpdateSummary) -> None:
-        entry = JournalEntry(
-            document_id=self.document.id,
-            update=update,
-            actor_id=member.identity.subject,
-            client_ids=tuple(client for client, _end in summary.clocks),
-            reach=encode_state_vector(summary.reach),
-        )
+        clients = tuple([client for client, _end in summary.clocks])
+        reach = encode_state_vector(summary.reach)
+        entry = JournalEntry(self.document.id, update, member.identity.subject, clients, reach)
         try:
             self.ticket = self._recorder.record(entry)
         except (BacklogFull, RecorderStopped):
@@ -309,10 +309,11 @@ class Room:
         self.dirty_bytes += len(update)
         self._owner.edited(self)
 
-    def _count(self, source: str, update: bytes) -> None:
+    def _count(self, tally: Tally, update: bytes) -> None:
         self.updates += 1
-        self.metrics.updates[source].inc()
-        self.metrics.update_bytes.inc(len(update))
+        self.bounds.grew(len(update))
+        tally.count += 1
+        self.metrics.update_bytes.count += len(update)
 
     def _quarantine(self, member: Member, reason: str, update: bytes) -> None:
         self.metrics.updates_refused[reason].inc()
@@ -381,5 +382,5 @@ class Room:
                 self.greet_peers()
             return
         if summary is not None:
-            self._count("bus", envelope.body)
+            self._count(self.metrics.updates["bus"], envelope.body)
             self.members.send_update(envelope.body, None)

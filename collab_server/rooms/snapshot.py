@@ -39,7 +39,8 @@ class Snapshot:
         self._recent_bytes = 0
         self._renewals = 0
         self._folded = len(self._pieces)
-        self.size_bytes = self._folded_bytes = sum(len(piece.update) for piece in self._pieces)
+        self.is_wanted = False  # a new fold, to know how large the document is
+        self.size_bytes = self.folded_bytes = sum(len(piece.update) for piece in self._pieces)
 
     def add(self, update: bytes) -> None:
         """Note an update that was just applied."""
@@ -91,11 +92,10 @@ class Snapshot:
 
     @property
     def is_due(self) -> bool:
-        """Whether so much was edited since the last fold that a new one pays."""
-        since_bytes = self.size_bytes - self._folded_bytes
-        return len(self._pieces) - self._folded > RENEW_AFTER_PIECES or since_bytes > max(
-            RENEW_AFTER_BYTES, RENEW_AFTER_SHARE * self._folded_bytes
-        )
+        """Whether so much was edited since the last fold that a new one pays, or its size is asked for."""
+        since_bytes = self.size_bytes - self.folded_bytes
+        most_bytes = max(RENEW_AFTER_BYTES, RENEW_AFTER_SHARE * self.folded_bytes)
+        return self.is_wanted or len(self._pieces) - self._folded > RENEW_AFTER_PIECES or since_bytes > most_bytes
 
     def settled(self) -> list[bytes]:
         """All updates up to now, to be folded; what comes meanwhile is kept by `renew`."""
@@ -109,7 +109,8 @@ class Snapshot:
         self._pieces = [*pieces, *later]
         self._frames.clear()
         self._folded = len(pieces)
-        self._folded_bytes = sum(len(piece.update) for piece in pieces)
+        self.is_wanted = False
+        self.folded_bytes = sum(len(piece.update) for piece in pieces)
         self.size_bytes = sum(len(piece.update) for piece in self._pieces) + self._recent_bytes
 
 

@@ -17,6 +17,9 @@ class Dialect(Protocol):
     def decode(self, frame: bytes, limits: AwarenessLimits) -> Message:
         """The message in `frame`, all of it consumed. Raises `MalformedMessage`."""
 
+    def short_update(self, frame: bytes) -> bytes | None:
+        """The update in a frame that is plainly a short `Update`, past `decode`: the hot path. None: decode it."""
+
     def encode(self, message: Message) -> bytes:
         """The payload that carries `message`."""
 

@@ -10,6 +10,7 @@ Source of the format: lib0 encoding.js and decoding.js (`writeVarUint`, `writeVa
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 
 MAX_VARUINT = 2**53 - 1  # JavaScript's largest safe integer, and so the largest client id
 MAX_VARUINT_BYTES = 8  # they hold MAX_VARUINT; an endless integer is an attack on big-number arithmetic
@@ -91,11 +92,16 @@ def varuint(value: int) -> bytes:
     if not 0 <= value <= MAX_VARUINT:
         raise ValueError(f"not a lib0 unsigned integer: {value}")
     encoded = bytearray()
+    if value < 0x4000:
+        return bytes((value & 0x7F | 0x80, value >> 7))
     while value >= 0x80:
         encoded.append(value & 0x7F | 0x80)
         value >>= 7
     encoded.append(value)
     return bytes(encoded)
+
+
+_client_id = lru_cache(maxsize=4096)(varuint)  # five bytes, one at a time, of the same clients again and again
 
 
 def prefixed(content: bytes) -> bytes:
@@ -111,7 +117,7 @@ def encode_state_vector(clocks: Mapping[int, int]) -> bytes:
     """
     if len(clocks) == 1:  # most updates are of one client
         ((client, clock),) = clocks.items()
-        return b"\x01" + varuint(client) + varuint(clock)
+        return b"\x01" + _client_id(client) + varuint(clock)
     parts = [varuint(len(clocks))]
     for client in sorted(clocks, reverse=True):
         parts.append(varuint(client))

@@ -8,6 +8,7 @@ from collab_server.wire.awareness import AwarenessEntry
 from collab_server.wire.lib0 import MalformedMessage
 
 __all__ = [
+    "REMOVED",
     "Awareness",
     "MalformedMessage",
     "Message",
@@ -17,6 +18,8 @@ __all__ = [
     "SyncStep2",
     "Update",
 ]
+
+REMOVED = b"null"  # y-protocols awareness.js: the state of a client that left
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,13 @@ def decode(frame: bytes, limits: AwarenessLimits) -> Message:
     raise MalformedMessage("unknown_type")
 
 
+def short_update(frame: bytes) -> bytes | None:
+    """The update in `frame` when that is an `Update` of less than 128 bytes, else None: what `decode` says, sooner."""
+    if frame.startswith(_UPDATE_HEAD) and 2 < len(frame) == frame[2] + 3:
+        return frame[3:]
+    return None
+
+
 def _decode_sync(frame: bytes) -> SyncStep1 | SyncStep2 | Update:
     if len(frame) < 3:
         raise MalformedMessage("truncated")

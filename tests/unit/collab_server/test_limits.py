@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collab_server.limits import AddressCaps, ConnectionLimits, TokenBucket, address_key
+from collab_server.limits import AddressCaps, ConnectionLimits, DocumentSize, TokenBucket, address_key
 
 AMOUNTS = st.floats(0, 20)
 PAUSES = st.floats(0, 5)
@@ -135,3 +135,30 @@ def test_what_only_repeats_costs_a_twentieth() -> None:
         limits.give_back(5)
     assert limits.take(5, 0.0)
     assert not limits.take(5, 0.0)
+
+
+def test_a_document_is_large_once_and_full_once() -> None:
+    size = DocumentSize(warn_bytes=100, max_bytes=1_000)
+    size.measured(90)
+    assert size.left == 10
+    assert not size.has_just_become_large(10)
+    assert size.has_just_become_large(11)
+    assert not size.has_just_become_large(11)
+    assert (size.estimate, size.left) == (90, 910)
+    assert size.is_too_large(911)
+    assert not size.is_too_large(910)
+    assert size.has_just_become_full()
+    assert not size.has_just_become_full()
+
+
+def test_the_size_of_a_document_is_what_was_measured_and_what_came_since() -> None:
+    size = DocumentSize(warn_bytes=100, max_bytes=1_600)
+    size.left -= 60
+    size.left -= 40
+    assert (size.estimate, size.is_vague, size.is_exact) == (100, False, False)
+    size.left -= 1
+    assert size.is_vague
+    size.measured(70)
+    assert size.is_exact
+    size.left -= 10
+    assert (size.estimate, size.is_vague) == (80, False)

@@ -140,3 +140,9 @@ def test_development_has_local_sign_in_and_logs_for_people(monkeypatch: pytest.M
     monkeypatch.setenv("COLLAB_AUTH", "open")
     assert DevelopmentSettings().auth is Auth.OPEN
     assert DevelopmentSettings.model_fields.keys() == Settings.model_fields.keys()
+
+
+def test_a_soft_bound_above_the_hard_one_is_a_problem() -> None:
+    (problem,) = Settings(**COGNITO, warn_document_bytes=2, max_document_bytes=1).problems()
+    assert "COLLAB_WARN_DOCUMENT_BYTES" in problem
+    assert Settings(**COGNITO, warn_document_bytes=1, max_document_bytes=1).problems() == []

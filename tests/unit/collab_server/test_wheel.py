@@ -91,24 +91,6 @@ async def test_a_visit_may_remove_and_add(wheel: Wheel) -> None:
     assert len(bringer.visits) >= 2
 
 
-async def test_lag_is_how_late_the_last_step_came(wheel: Wheel) -> None:
-    class Blocker(Visitor):
-        def visit(self, now: float) -> None:
-            super().visit(now)
-            asyncio.get_running_loop().call_soon(_block)
-
-    blocker = Blocker(wheel)
-    await turning(wheel, lambda: blocker.visits and wheel.take_lag_s() > 0.1)
-
-
-def _block() -> None:
-    """Keep the loop busy for longer than a step, so that the next one comes late."""
-    loop = asyncio.get_running_loop()
-    until = loop.time() + 0.15
-    while loop.time() < until:
-        pass
-
-
 async def test_a_fault_in_one_visit_keeps_nobody_else_from_theirs(wheel: Wheel) -> None:
     class Faulty(Visitor):
         def visit(self, now: float) -> None:

@@ -1,6 +1,7 @@
 """Who someone is comes from the token; where the cursor is and its colour come from the client."""
 
 import json
+import tracemalloc
 
 import pytest
 
@@ -85,3 +86,14 @@ def test_the_same_person_is_known_by_the_verified_id() -> None:
 @pytest.mark.parametrize("state", [b"{}", b'{"user":{}}', b'{"user":{"id":null}}', b'{"user":"alice"}', b"x", b"[]"])
 def test_a_state_without_an_identity_is_nobodys(state: bytes) -> None:
     assert not same_user(state, state)
+
+
+def test_a_state_occupies_no_more_than_it_holds() -> None:
+    tracemalloc.start()
+    try:
+        before, _peak = tracemalloc.get_traced_memory()
+        states = [stamp(b'{"cursor":{"anchor":17}}', user=ALICE) for _ in range(100)]
+        after, _peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (after - before) / len(states) < 500  # orjson's own result occupies 4 KiB

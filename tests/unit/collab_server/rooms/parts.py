@@ -13,6 +13,7 @@ from auth.permissions import Role
 from collab_server.bus_memory import MemoryBus, MemoryNetwork
 from collab_server.errors import Refused
 from collab_server.limits import TokenBucket
+from collab_server.rooms.bounds import RoomBounds
 from collab_server.rooms.member import Member
 from collab_server.rooms.offload import Offload
 from collab_server.rooms.outbox import Outbox
@@ -128,7 +129,10 @@ class House:
 
 @asynccontextmanager
 async def house(
-    rules: RoomRules = RULES, network: MemoryNetwork | None = None, storage: House | None = None
+    rules: RoomRules = RULES,
+    network: MemoryNetwork | None = None,
+    storage: House | None = None,
+    bounds: RoomBounds = RoomBounds(),  # noqa: B008 - frozen
 ) -> AsyncIterator[House]:
     """A running registry; `storage` of another one is shared, as between two tasks."""
     catalog = storage.catalog if storage else MemoryCatalog()
@@ -159,6 +163,7 @@ async def house(
             awareness_limits=LIMITS,
             max_awareness_ids=4,
             max_coalesce_s=0.025,
+            bounds=bounds,
         )
 
     registry = Registry(

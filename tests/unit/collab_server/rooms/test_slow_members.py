@@ -80,7 +80,7 @@ async def test_a_member_that_fell_behind_gets_nothing_until_it_has_read_and_then
         assert [entry.client_id for entry in slow.messages[-1].entries] == [7]
         writer.send(Update(insertion("after ")))
         assert "after" in text_of(slow)
-        assert here.metrics.catch_ups.count == here.metrics.slow_members.count == 1
+        assert here.metrics.catch_ups.count == here.metrics.fell_behind.count == 1
 
 
 async def test_a_diff_holds_only_what_the_member_missed() -> None:
