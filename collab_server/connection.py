@@ -23,7 +23,8 @@ from collab_server.errors import Close, Refused
 from collab_server.patience import Patience
 from collab_server.rooms.member import Member
 from collab_server.sans_io import forget_opening, opening_protocol
-from collab_server.wire.frame import binary_frame, masked_frame_bytes, short_message
+from collab_server.short_frames import short_message
+from collab_server.wire.frame import binary_frame, masked_frame_bytes
 
 if TYPE_CHECKING:
     from collab_server.server import Server
@@ -136,10 +137,7 @@ class Connection(asyncio.Protocol):
             self._ended_by_protocol()
 
     def _take_short_messages(self, data: bytes) -> bytes:
-        """Act on the short messages that `data` begins with, past the library; return the rest.
-
-        Nine in ten frames are one keystroke or one cursor: the general parser costs more than all else about them.
-        """
+        """Act on the short messages that `data` begins with, past the library; return the rest."""
         at = 0
         while self.phase is Phase.SEATED and (short := short_message(data, at)) is not None:
             payload, at = short
