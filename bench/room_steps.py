@@ -83,6 +83,7 @@ def _seated(room: Room) -> Member:
         dialect=yjs,
         outbox=Outbox(Swallowing(), 1_000_000, lambda: None),
         close=_must_not_close,
+        pause_reading=lambda _pause: None,
         address="127.0.0.1",
         syncs=TokenBucket(1, 10),
         now=0.0,

@@ -21,6 +21,7 @@ from auth.jwks import JwksCache
 from auth.open_access import OpenAuthenticator
 from auth.permissions_postgres import PostgresPermissions
 from auth.tokens import Authenticator
+from collab_server import big_work
 from collab_server.admin import Admin
 from collab_server.admission import Admission
 from collab_server.bus import Bus
@@ -31,6 +32,7 @@ from collab_server.health import Health
 from collab_server.heartbeat import Heartbeat
 from collab_server.http_port import HttpPort
 from collab_server.rooms.bounds import RoomBounds
+from collab_server.rooms.offload import Offload
 from collab_server.rooms.publication import Publication
 from collab_server.rooms.registry import Registry, RoomRules
 from collab_server.rooms.replica import Replica
@@ -54,7 +56,7 @@ from persistence.embedded_placement import EmbeddedPostgresError
 from persistence.embedded_postgres import EmbeddedPostgres
 from persistence.journal_postgres import PostgresJournal
 from persistence.recorder import Recorder
-from persistence.sandbox import Sandbox
+from persistence.sandbox import Sandbox, SandboxFailed
 
 # Names a part that starts; the context is given a function that takes the detail to show when it has started.
 Announce = Callable[[str], AbstractContextManager[Callable[[str], None]]]
@@ -217,6 +219,20 @@ async def _registry(
     catalog, table = PostgresCatalog(pool), PostgresCheckpointTable(pool)
     sandbox = Sandbox(max_workers=settings.checkpoint_workers, memory_bytes=settings.checkpoint_worker_bytes)
     stack.push_async_callback(sandbox.close)
+    # Workers of its own: who opens a big document shall not wait for the checkpoint of another.
+    splitters = Sandbox(
+        max_workers=settings.big_document_workers,
+        memory_bytes=settings.checkpoint_worker_bytes,
+        preload=(big_work.__name__,),
+    )
+    stack.push_async_callback(splitters.close)
+    try:
+        await splitters.start()  # to begin one later would stop the loop for 30 ms
+    except SandboxFailed as failure:
+        raise ConfigurationError(
+            f"worker processes do not start ({failure}): check COLLAB_CHECKPOINT_WORKER_BYTES"
+        ) from failure
+    offload = Offload(splitters, big_update_bytes=settings.big_update_bytes, timeout_s=settings.checkpoint_timeout_s)
     publication = Publication(bus, recorder)
     bounds = RoomBounds(
         settings.max_members_per_room,
@@ -233,6 +249,7 @@ async def _registry(
             recorder=recorder,
             bus=bus,
             publication=publication,
+            offload=offload,
             metrics=metrics,
             awareness_limits=limits,
             max_awareness_ids=settings.max_awareness_ids,
@@ -247,6 +264,7 @@ async def _registry(
         journal=journal,
         recorder=recorder,
         bus=bus,
+        offload=offload,
         rules=RoomRules(
             settings.checkpoint_after_updates,
             settings.checkpoint_after_bytes,

@@ -23,7 +23,8 @@ from collab_server.errors import Close, Refused
 from collab_server.patience import Patience
 from collab_server.rooms.member import Member
 from collab_server.sans_io import forget_opening, opening_protocol
-from collab_server.wire.frame import binary_frame, masked_frame_bytes, short_message
+from collab_server.short_frames import short_message
+from collab_server.wire.frame import binary_frame, masked_frame_bytes
 
 if TYPE_CHECKING:
     from collab_server.server import Server
@@ -136,10 +137,7 @@ class Connection(asyncio.Protocol):
             self._ended_by_protocol()
 
     def _take_short_messages(self, data: bytes) -> bytes:
-        """Act on the short messages that `data` begins with, past the library; return the rest.
-
-        Nine in ten frames are one keystroke or one cursor: the general parser costs more than all else about them.
-        """
+        """Act on the short messages that `data` begins with, past the library; return the rest."""
         at = 0
         while self.phase is Phase.SEATED and (short := short_message(data, at)) is not None:
             payload, at = short
@@ -371,13 +369,15 @@ class Connection(asyncio.Protocol):
             self.close(Refused(Close.EXPIRED))
             return
         patience = self._patience
-        if patience.stuck_s(member.received_messages, self.unfinished_bytes) >= settings.message_timeout_s:
+        # While it is held nothing is read, so neither silence nor half a message says anything about the peer.
+        is_held, congested = member.is_held, member.outbox.congested
+        unfinished_bytes = 0 if is_held else self.unfinished_bytes
+        if patience.stuck_s(member.received_messages, unfinished_bytes) >= settings.message_timeout_s:
             self.close(Refused(Close.MESSAGE_TIMEOUT))
             return
-        congested = member.outbox.congested
         stalled_s = patience.stalled_s(member.outbox.queued_bytes if congested else 0)
         # While much waits for it, a ping would wait behind that, and so would its answer.
-        silent_s = patience.silent_s(heard=self._heard or congested)
+        silent_s = patience.silent_s(heard=self._heard or congested or is_held)
         self._heard = False
         if stalled_s >= settings.outbox_stall_timeout_s:
             self.overflow()

@@ -124,6 +124,12 @@ class Settings(BaseSettings):
     checkpoint_timeout_s: PositiveFloat = Field(60, description="Time the worker process has for one fold.")
     checkpoint_workers: PositiveInt = Field(1, description="Worker processes that fold documents.")
     checkpoint_worker_bytes: PositiveInt = Field(2048 * MIB, description="Address space of a worker process.")
+    big_update_bytes: PositiveInt = Field(
+        64 * 1024, description="Size above which an update is checked in a worker process and applied in pieces."
+    )
+    big_document_workers: PositiveInt = Field(
+        2, description="Worker processes that check big updates and split big documents."
+    )
     journal_max_backlog_bytes: PositiveInt = Field(
         64 * MIB, description="Uncommitted bytes at which edits are refused."
     )

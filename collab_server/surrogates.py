@@ -10,14 +10,14 @@ Pure; belongs to one document. Called by `rooms.replica`, which must let it `lea
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from collab_server.update_format import UpdateRefused
 from collab_server.update_reading import STRING, Id, Struct, read_update
 from collab_server.wire.lib0 import read_string
 
 # Four bytes of UTF-8 are what becomes two code units. Integers may look like it: then the update is read for nothing.
-_MAY_HOLD_A_PAIR = re.compile(rb"[\xf0-\xf4][\x80-\xbf]{3}").search
+may_hold_a_pair = re.compile(rb"[\xf0-\xf4][\x80-\xbf]{3}").search
 
 
 class SurrogatePairs:
@@ -28,9 +28,21 @@ class SurrogatePairs:
     def __init__(self) -> None:
         self._second_halves: set[Id] = set()
 
+    @property
+    def second_halves(self) -> frozenset[Id]:
+        """All that are known."""
+        return frozenset(self._second_halves)
+
+    def __bool__(self) -> bool:
+        return bool(self._second_halves)
+
+    def add(self, second_halves: Iterable[Id]) -> None:
+        """Note pairs that were found elsewhere."""
+        self._second_halves.update(second_halves)
+
     def learn(self, update: bytes) -> None:
         """Note the pairs in `update`, which has passed `check` or comes from storage."""
-        if _MAY_HOLD_A_PAIR(update):
+        if may_hold_a_pair(update):
             structs, _deletes = read_update(update)
             self._second_halves |= _second_halves(structs)
 
@@ -42,8 +54,7 @@ class SurrogatePairs:
         Where `known` (client → end clock) ends inside a struct, that is cut too: its first part is left out. Costs
         nothing to speak of while there is no pair.
         """
-        may_hold_a_pair = _MAY_HOLD_A_PAIR(update) is not None
-        if not self._second_halves and not may_hold_a_pair:
+        if not self._second_halves and not may_hold_a_pair(update):
             return False
         structs, deletes = read_update(update)
         added = _second_halves(structs)
@@ -64,16 +75,22 @@ class SurrogatePairs:
         return bool(added)
 
 
+def second_halves(text: str, clock: int) -> list[int]:
+    """The clocks of the second halves in `text`, which begins at `clock`."""
+    found = []
+    for character in text:
+        clock += 1
+        if character > "\uffff":
+            found.append(clock)
+            clock += 1
+    return found
+
+
 def _second_halves(structs: list[Struct]) -> set[Id]:
-    found = set()
+    found: set[Id] = set()
     for struct in structs:
         if struct.kind == STRING:
             text, _end = read_string(struct.content, 0)
             if len(text) != struct.length:
-                clock = struct.clock
-                for character in text:
-                    clock += 1
-                    if character > "\uffff":
-                        found.add((struct.client, clock))
-                        clock += 1
+                found.update((struct.client, clock) for clock in second_halves(text, struct.clock))
     return found

@@ -7,7 +7,7 @@ and, for its base, by the checkpointer.
 
 import asyncio
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -36,12 +36,18 @@ class DocumentUnloadable(Exception):
 class StoredDocument:
     """A document as stored: apply `checkpoint` (a Yjs v1 update, None if there is none), then all `updates`.
 
-    `generation` is that of the checkpoint, 0 without one.
+    `generation` is that of the checkpoint, 0 without one; `reaches` are the journal's, one for each update.
     """
 
     checkpoint: bytes | None
     generation: int
     updates: list[bytes]
+    reaches: list[bytes] = field(default_factory=list, compare=False)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the checkpoint and all updates."""
+        return len(self.checkpoint or b"") + sum(map(len, self.updates))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +83,7 @@ class Documents:
             checkpoint=recovered.state,
             generation=recovered.base.generation if recovered.base else 0,
             updates=[row.update for row in recovered.rows],
+            reaches=[row.reach for row in recovered.rows],
         )
 
     async def recover(self, document: Document) -> Recovered:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple, cast
 
 from persistence import sandbox_worker
+from persistence.sandbox_worker import Parts, pickled
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -32,8 +33,12 @@ KILL_AFTER_S = 1.0
 # A worker is replaced after this many calls, so that heap fragmentation never nears the memory limit.
 CALLS_A_WORKER = 500
 MAX_ANSWER_BYTES = 512 * 1024 * 1024
-CHUNK_BYTES = 1024 * 1024  # what is copied at once while the loop waits: well under 1 ms
-READ_AHEAD_BYTES = 4 * 1024 * 1024  # asyncio's 64 kB would cost hundreds of wake-ups on a large state
+MAX_ANSWER_PARTS = 100_000
+CHUNK_BYTES = 256 * 1024  # what is copied at once while the loop waits: well under 1 ms
+# More costs more: asyncio's buffer is moved about as it fills and empties. Less would be many wake-ups.
+READ_AHEAD_BYTES = 256 * 1024
+# Joining the chunks of so much takes the loop milliseconds; in a thread, `join` lets go of the interpreter.
+JOIN_IN_THREAD_BYTES = 2 * 1024 * 1024
 
 
 class SandboxFailed(Exception):
@@ -72,7 +77,7 @@ class Sandbox:
         `function` is a module's own; arguments are pickled. The answer is made of plain values and dataclasses of
         that module. Raises SandboxFailed, also for an exception of `function`; the worker is then replaced.
         """
-        request = pickle.dumps((timeout_s, function, args), protocol=pickle.HIGHEST_PROTOCOL)
+        request = pickled((timeout_s, function, args))
         async with self._free:
             worker = self._idle.pop() if self._idle else await self._begin()
             try:
@@ -152,7 +157,7 @@ class _Worker:
     async def ready(self) -> None:
         await self._bounded(self._read(), START_TIMEOUT_S)
 
-    async def ask(self, request: bytes, timeout_s: float) -> bytes:
+    async def ask(self, request: Parts, timeout_s: float) -> Parts:
         self.calls += 1
         return await self._bounded(self._exchange(request), timeout_s)
 
@@ -167,21 +172,33 @@ class _Worker:
             await self._answers.read()
         await self._process.wait()
 
-    async def _exchange(self, request: bytes) -> bytes:
-        self._requests.write(sandbox_worker.size_of(request))
-        for start in range(0, len(request), CHUNK_BYTES):
-            self._requests.write(memoryview(request)[start : start + CHUNK_BYTES])
-            await self._requests.drain()
+    async def _exchange(self, request: Parts) -> Parts:
+        self._requests.write(sandbox_worker.size_of_parts(request))
+        for part in request:
+            for start in range(0, len(part), CHUNK_BYTES):
+                self._requests.write(memoryview(part)[start : start + CHUNK_BYTES])
+                await self._requests.drain()
         return await self._read()
 
-    async def _read(self) -> bytes:
-        size = int.from_bytes(await self._answers.readexactly(sandbox_worker.SIZE_BYTES), "big")
-        if size > MAX_ANSWER_BYTES:
-            raise SandboxFailed("died", f"an answer of {size} bytes")
-        chunks = [await self._answers.readexactly(min(CHUNK_BYTES, size - at)) for at in range(0, size, CHUNK_BYTES)]
-        return b"".join(chunks)
+    async def _read(self) -> Parts:
+        count = await self._read_size()
+        if count > MAX_ANSWER_PARTS:
+            raise SandboxFailed("died", f"an answer of {count} parts")
+        sizes = [await self._read_size() for _ in range(count)]
+        if sum(sizes) > MAX_ANSWER_BYTES:
+            raise SandboxFailed("died", f"an answer of {sum(sizes)} bytes")
+        return [await self._read_part(size) for size in sizes]
 
-    async def _bounded(self, exchange: Awaitable[bytes], timeout_s: float) -> bytes:
+    async def _read_size(self) -> int:
+        return int.from_bytes(await self._answers.readexactly(sandbox_worker.SIZE_BYTES), "big")
+
+    async def _read_part(self, size: int) -> bytes:
+        chunks = [await self._answers.readexactly(min(CHUNK_BYTES, size - at)) for at in range(0, size, CHUNK_BYTES)]
+        if len(chunks) == 1:
+            return chunks[0]
+        return await asyncio.to_thread(b"".join, chunks) if size > JOIN_IN_THREAD_BYTES else b"".join(chunks)
+
+    async def _bounded(self, exchange: Awaitable[Parts], timeout_s: float) -> Parts:
         try:
             async with asyncio.timeout(timeout_s):
                 return await exchange
@@ -205,12 +222,14 @@ def _obituary(status: int) -> SandboxFailed:
     return SandboxFailed("died", f"signal {-status}" if status < 0 else f"exit status {status}")
 
 
-def _value(answer: bytes, module: str) -> Any:
-    stream = io.BytesIO(answer)
+def _value(answer: Parts, module: str) -> Any:
+    if not answer:
+        raise SandboxFailed("died", "an answer without parts")
+    stream = io.BytesIO(answer[0])
     if stream.read(1) == sandbox_worker.RAISED:
         raise SandboxFailed("raised", stream.read().decode(errors="replace"))
     try:
-        return _PlainUnpickler(stream, module).load()
+        return _PlainUnpickler(stream, module, answer[1:]).load()
     except Exception as error:
         raise SandboxFailed("died", f"an answer that cannot be read: {type(error).__name__}") from error
 
@@ -218,8 +237,8 @@ def _value(answer: bytes, module: str) -> Any:
 class _PlainUnpickler(pickle.Unpickler):
     """Builds plain values, and dataclasses of one module by their own name; nothing a worker could abuse."""
 
-    def __init__(self, pickled: io.BytesIO, module: str) -> None:
-        super().__init__(pickled)
+    def __init__(self, stream: io.BytesIO, module: str, large: Parts) -> None:
+        super().__init__(stream, buffers=large)
         self._module = module
 
     def find_class(self, module: str, name: str) -> Any:

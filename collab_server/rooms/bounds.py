@@ -1,8 +1,8 @@
 """How large one room may become: members, bytes of its document, cursors a second of each member.
 
 What a bound costs is stated in docs/operations.md. The size of a document is an estimate that costs an addition an
-update, and is put right by one encode before a bound takes effect. Never refuses what other tasks have accepted: copies
-must not drift apart. Asked by the room, its members and the server.
+update, and is put right before a bound takes effect: by one encode, or by a fold of a big document in a worker. Never
+refuses what other tasks have accepted: copies must not drift apart. Asked by the room, its members and the server.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from uuid import UUID
 import structlog
 
 from collab_server.errors import Close, Refused
-from collab_server.limits import DocumentSize, TokenBucket
+from collab_server.limits import VAGUE_SHARE, DocumentSize, TokenBucket
 from collab_server.rooms.replica import EMPTY_STATE_VECTOR, Replica
 from collab_server.telemetry import Metrics
 from persistence.recorder import Recorder
@@ -81,8 +81,23 @@ class Bounds:
         if size.has_just_become_large(update_bytes):
             self._metrics.documents_large.inc()
             log.warning("document_large", document_id=str(self._document_id), size_bytes=size.estimate + update_bytes)
-        if not size.is_too_large(update_bytes):
+        if not size.is_too_large(update_bytes) or self._may_be_smaller(update_bytes):
             return None
         if size.has_just_become_full():
             log.warning("document_read_only", document_id=str(self._document_id), size_bytes=size.estimate)
         return Close.DOCUMENT_FULL
+
+    def _may_be_smaller(self, update_bytes: int) -> bool:
+        """Whether a big document, whose pieces hold what was deleted since the last fold, may prove small enough.
+
+        It is folded anew, in a worker process. Until then it may pass the bound by as much as an estimate may err.
+        """
+        snapshot, most_bytes = self._replica.snapshot, self._bounds.max_document_bytes
+        if snapshot is None or snapshot.size_bytes == snapshot.folded_bytes:
+            return False
+        now = time.monotonic()
+        if now - self._measured_at >= MEASURE_EVERY_S:
+            self._measured_at = now
+            snapshot.is_wanted = True
+        over_bytes = snapshot.size_bytes + update_bytes - most_bytes
+        return snapshot.folded_bytes + update_bytes <= most_bytes and over_bytes <= most_bytes * VAGUE_SHARE

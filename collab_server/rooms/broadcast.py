@@ -135,6 +135,14 @@ class Broadcast:
                     self._updates_due = self._loop.call_later(delay_s, self.flush_updates)
                 return
             self._update_pace.sent(now)
+        self._send_now(update, sender)
+
+    def send_piece(self, update: bytes, sender: Member) -> None:
+        """Relay a piece of a big update now: gathering would merge what was cut into pieces for being too much."""
+        self.flush_updates()
+        self._send_now(update, sender)
+
+    def _send_now(self, update: bytes, sender: Member | None) -> None:
         own = None if sender is None else sender.outbox
         for dialect, receivers in self._receivers.items():
             frame = binary_frame(dialect.encode_update(update))

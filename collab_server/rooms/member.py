@@ -35,10 +35,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Lag:
-    """How far a member had come when it fell behind: the state it has or is being sent, and the room's update count."""
+    """How far a member had come when it fell behind: the state it has or is being sent, and the room's update count.
+
+    `mark` is the place in the snapshot of a big document from which on it lacks everything, where that is known.
+    """
 
     state_vector: bytes
     updates: int
+    mark: tuple[int, int] | None = None
 
 
 READ_ONLY = "you may read this document but not edit it"
@@ -54,6 +58,8 @@ class Member:
     __slots__ = (
         "_cursors",
         "_denied",
+        "_held",
+        "_pause_reading",
         "_syncs",
         "address",
         "awaiting_sync",
@@ -79,6 +85,7 @@ class Member:
         dialect: Dialect,
         outbox: Outbox,
         close: Callable[[Refused], None],
+        pause_reading: Callable[[bool], object],
         address: str,
         syncs: TokenBucket,
         ends_at: float | None = None,
@@ -100,6 +107,8 @@ class Member:
         self._syncs = syncs
         self._denied = False
         self._cursors: TokenBucket | None = None
+        self._pause_reading = pause_reading
+        self._held: list[bytes] | None = None  # messages that wait for a big update before them
 
     def may(self, action: Action) -> bool:
         """Whether this seat's role allows `action`."""
@@ -107,6 +116,9 @@ class Member:
 
     def receive(self, payload: bytes, now: float) -> bool:
         """Act on one message; False if it only repeated what was known. Raises `Refused` to end the connection."""
+        if self._held is not None:
+            self._held.append(payload)
+            return True
         self.received_bytes += len(payload)
         self.received_messages += 1
         update = self.dialect.short_update(payload)
@@ -127,6 +139,32 @@ class Member:
             self._deny(kind, message)
             return True
         return act(self, message, now) is not False
+
+    @property
+    def is_held(self) -> bool:
+        """Whether messages wait for a big update before them. Nothing is read then, so silence says nothing."""
+        return self._held is not None
+
+    def hold(self) -> None:
+        """Let all further messages wait: what came before them takes longer than a turn of the loop."""
+        self._held = []
+        self._pause_reading(True)
+
+    def go_on(self, now: float) -> None:
+        """Act on the messages that waited, up to the next one that others wait for."""
+        waited, self._held = self._held or [], None
+        try:
+            for payload in waited:
+                if self.room.has_seat(self):
+                    self.receive(payload, now)
+        except Refused as refusal:
+            self.close(refusal)
+        except Exception:  # a fault of ours costs this connection
+            self.close(Refused(Close.ROOM_UNAVAILABLE))
+            raise
+        finally:
+            if self._held is None:
+                self._pause_reading(False)
 
     def send(self, message: Message) -> None:
         """Send `message` to this member alone."""
@@ -169,7 +207,7 @@ class Member:
             raise Refused(Close.TOO_SLOW)
         if not self._syncs.take(1, now):
             raise Refused(Close.TOO_FREQUENT, "too many sync requests: slow down")
-        self.send(SyncStep2(self.room.diff(message.state_vector)))
+        self.room.synchronise(self, message.state_vector)
 
     def _answer_sync(self, message: SyncStep2, _now: float) -> None:
         was_asked, self.awaiting_sync = self.awaiting_sync, False

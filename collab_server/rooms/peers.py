@@ -72,8 +72,8 @@ class Peers:
     def answer(self, envelope: Envelope) -> None:
         """Give another task what it lacks. Raises `UpdateRefused` and `ReplicaBroken`."""
         wish, state_vector = envelope.body[:1], envelope.body[1:]
-        diff = self._replica.diff(state_vector)
-        self._publication.publish(self._newest(), EnvelopeKind.SYNC_REPLY, self._document_id, diff)
+        for update in self._replica.diffs(state_vector):
+            self._publication.publish(self._newest(), EnvelopeKind.SYNC_REPLY, self._document_id, update)
         self._cursors.publish_all()
         if wish == ANSWER_AND_ASK_BACK:
             self._ask(ANSWER)

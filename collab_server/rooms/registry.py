@@ -17,17 +17,18 @@ import structlog
 
 from collab_server.bus import Bus, BusUnavailable, Envelope
 from collab_server.errors import Close, Refused
+from collab_server.rooms.offload import Offload
 from collab_server.rooms.replica import Replica, ReplicaBroken
 from collab_server.rooms.room import CRDT_FAILURE, Room
 from collab_server.tasks import Tasks
 from collab_server.telemetry import Metrics
-from collab_server.watchdog import WATCHDOG
 from persistence.catalog import Document
 from persistence.checkpointer import Checkpointer
 from persistence.documents import Documents, DocumentUnloadable
 from persistence.errors import StorageUnavailable
 from persistence.journal import Journal, JournalEntry
 from persistence.recorder import Recorder
+from persistence.sandbox import SandboxFailed
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +60,7 @@ class Registry:
         journal: Journal,
         recorder: Recorder,
         bus: Bus,
+        offload: Offload,
         rules: RoomRules,
         metrics: Metrics,
         build: Callable[[Document, Replica, Registry], Room],
@@ -70,6 +72,8 @@ class Registry:
         self._journal = journal
         self._recorder = recorder
         self._bus = bus
+        self._offload = offload
+        self._renewing: set[Room] = set()
         self._rules = rules
         self._metrics = metrics
         self._build = build
@@ -123,7 +127,7 @@ class Registry:
             await self._bus.subscribe(document.id, early.append)
             room = await self._build_from_storage(document)
             await self._bus.subscribe(document.id, room.receive)
-        except (DocumentUnloadable, StorageUnavailable, ReplicaBroken, BusUnavailable) as error:
+        except (DocumentUnloadable, StorageUnavailable, ReplicaBroken, BusUnavailable, SandboxFailed) as error:
             self._metrics.room_load_failures.inc()
             log.error("room_load_failed", document_id=str(document.id), exc_info=error)
             raise Refused(Close.ROOM_UNAVAILABLE) from error
@@ -144,10 +148,8 @@ class Registry:
         await self._recorder.flush(self._unsettled.get(document.id, 0))
         self._unsettled.pop(document.id, None)
         stored = await self._documents.load(document)
-        size_bytes = len(stored.checkpoint or b"") + sum(map(len, stored.updates))
-        WATCHDOG.feed_before(size_bytes)
-        room = self._build(document, Replica.load(stored.checkpoint, stored.updates), self)
-        room.bounds.grew(size_bytes)
+        room = self._build(document, await self._offload.load(stored), self)
+        room.bounds.grew(stored.size_bytes)
         if stored.updates:
             room.dirty_updates = len(stored.updates)
             room.dirty_bytes = sum(map(len, stored.updates))
@@ -214,6 +216,19 @@ class Registry:
             for room in [room for room, due in self._empty.items() if due <= now]:
                 del self._empty[room]
                 self._tasks.start(self._evict(room), "evict")
+            for room in [room for room in self.rooms.values() if room.has_old_snapshot and room not in self._renewing]:
+                self._renewing.add(room)
+                self._tasks.start(self._renew(room), "renew-snapshot")
+
+    async def _renew(self, room: Room) -> None:
+        """Make what joiners of a big document are sent as small as it can be again."""
+        try:
+            await room.renew_snapshot()
+        except SandboxFailed as failure:  # joiners get more than they need, until the next attempt
+            log.warning("snapshot_not_renewed", document_id=str(room.document.id), reason=failure.reason)
+            await asyncio.sleep(RETRY_CHECKPOINT_AFTER_S)
+        finally:
+            self._renewing.discard(room)
 
     async def _checkpoint_and_note(self, room: Room) -> None:
         try:
@@ -286,4 +301,5 @@ class Registry:
                 up_to_date = False
             left += not up_to_date
         await self._tasks.close()
+        await self._offload.tasks.close()
         return left

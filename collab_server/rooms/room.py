@@ -17,18 +17,22 @@ import structlog
 from auth.permissions import Action
 from collab_server.bus import Bus, Envelope, EnvelopeKind
 from collab_server.errors import Close, Refused
-from collab_server.firewall import UpdateGap, UpdateRefused, UpdateSummary
+from collab_server.firewall import UpdateGap, UpdateRefused, UpdateSummary, check_state_vector
 from collab_server.rooms.bounds import Bounds, RoomBounds
 from collab_server.rooms.broadcast import Broadcast
 from collab_server.rooms.cursors import Cursors
+from collab_server.rooms.intake import take_in
 from collab_server.rooms.member import Lag, Member
+from collab_server.rooms.offload import Offload
 from collab_server.rooms.peers import Peers
 from collab_server.rooms.publication import Publication
-from collab_server.rooms.replica import Replica, ReplicaBroken
+from collab_server.rooms.replica import BIG_DOCUMENT_BYTES, Replica, ReplicaBroken
+from collab_server.rooms.snapshot import Snapshot
 from collab_server.telemetry import Metrics, Tally
+from collab_server.update_split import Piece
 from collab_server.wire.awareness import AwarenessEntry, AwarenessLimits
 from collab_server.wire.lib0 import encode_state_vector
-from collab_server.wire.messages import MalformedMessage, Update
+from collab_server.wire.messages import MalformedMessage, SyncStep2, Update
 from persistence.catalog import Document
 from persistence.checkpoints import Checkpoint
 from persistence.journal import JournalEntry
@@ -40,6 +44,7 @@ log = structlog.get_logger(__name__)
 # A client may know clients this room has never heard of (offline work, many sessions), but not without bound: each
 # costs time in the loop. 16 bytes is the longest client id with its clock.
 LONGEST_CLOCK_BYTES, STRANGERS = 16, 1_000
+MANY_CLOCKS = 100_000  # of a big document: to encode them takes the loop 6 ms, and ten more to look through the rest
 CRDT_FAILURE = "crdt_failure"  # why an update was refused: it passed the firewall and broke the CRDT
 
 
@@ -68,6 +73,7 @@ class Room:
         recorder: Recorder,
         bus: Bus,
         publication: Publication,
+        offload: Offload,
         metrics: Metrics,
         awareness_limits: AwarenessLimits,
         max_awareness_ids: int,
@@ -87,6 +93,7 @@ class Room:
         self._owner = owner
         self._replica = replica
         self._recorder = recorder
+        self._offload = offload
         self.cursors = Cursors(
             document.id, self.members, bus, metrics, limits=awareness_limits, max_ids=max_awareness_ids
         )
@@ -124,7 +131,9 @@ class Room:
         if reached is None:
             return None
         self.metrics.fell_behind.inc()
-        return Lag(encode_state_vector(reached), self.updates - self.members.waiting_updates)
+        waiting, snapshot = self.members.waiting_updates, self._replica.snapshot
+        mark = snapshot.mark if snapshot is not None and not waiting else None
+        return Lag(encode_state_vector(reached), self.updates - waiting, mark)
 
     def catch_up(self, member: Member, lag: Lag) -> None:
         """Bring `member`, who has read all it was sent, level with one diff, and send it news again."""
@@ -132,7 +141,7 @@ class Room:
         self.members.caught_up(member)  # before the diff, which may be too much at once again
         if self.updates != lag.updates:
             self.metrics.catch_ups.inc()
-            member.send(Update(self.diff(lag.state_vector)))
+            self._send_missing(member, lag)
         if not member.outbox.congested:
             self.cursors.send_all(member, only_if_any=True)
 
@@ -147,6 +156,10 @@ class Room:
         """What this room holds: client id → number of operations."""
         return dict(self._replica.clocks)
 
+    def has_seat(self, member: Member) -> bool:
+        """Whether `member` is here."""
+        return member in self.members
+
     @property
     def encoded_bytes(self) -> int | None:
         """Size of the encoded document, when known."""
@@ -154,8 +167,7 @@ class Room:
 
     def diff(self, state_vector: bytes) -> bytes:
         """What a peer at `state_vector` lacks. Raises `Refused` for a state vector that is not one."""
-        if len(state_vector) > LONGEST_CLOCK_BYTES * (2 * len(self._replica.clocks) + STRANGERS):
-            raise Refused(Close.MALFORMED, "state vector: it names far more clients than this document has")
+        self._limit_strangers(state_vector)
         try:
             return self._replica.diff(state_vector)
         except UpdateRefused as error:
@@ -164,12 +176,71 @@ class Room:
             self.reload()
             raise Refused(Close.ROOM_RELOADED) from None
 
+    def _limit_strangers(self, state_vector: bytes) -> None:
+        if len(state_vector) > LONGEST_CLOCK_BYTES * (2 * len(self._replica.clocks) + STRANGERS):
+            raise Refused(Close.MALFORMED, "state vector: it names far more clients than this document has")
+
+    def synchronise(self, member: Member, state_vector: bytes) -> None:
+        """Send `member` what it lacks: in one message, or a big document in many. Raises `Refused`."""
+        snapshot = self._replica.snapshot
+        if snapshot is None:
+            member.send(SyncStep2(self.diff(state_vector)))
+            return
+        self._limit_strangers(state_vector)
+        try:
+            known = check_state_vector(state_vector)
+        except UpdateRefused as error:
+            raise Refused(Close.MALFORMED, f"state vector: {error.reason}") from None
+        member.send(SyncStep2(self._send_pieces(member, snapshot, known)))
+
+    def _send_pieces(self, member: Member, snapshot: Snapshot, known: dict[int, int]) -> bytes:
+        """Send what one who holds `known` lacks but for the last of it, which is returned."""
+        frames, last = snapshot.answer(member.dialect, known)
+        for frame in frames:
+            member.outbox.send(frame)
+        return last
+
+    def _send_missing(self, member: Member, lag: Lag) -> None:
+        """Send what `member` has missed: as one diff, or from the pieces of a big document, which takes no encoding."""
+        snapshot, known = self._replica.snapshot, check_state_vector(lag.state_vector)
+        if snapshot is not None and lag.mark is not None and (news := snapshot.since(lag.mark)) is not None:
+            for update in news:
+                member.send(Update(update))
+            return
+        missed = sum(max(0, end - known.get(client, 0)) for client, end in self._replica.clocks.items())
+        if snapshot is not None and missed > MANY_CLOCKS:
+            member.send(Update(self._send_pieces(member, snapshot, known)))
+        else:
+            member.send(Update(self.diff(lag.state_vector)))
+
+    @property
+    def has_old_snapshot(self) -> bool:
+        """Whether this is a big document that was edited so much that what joiners get should be made anew."""
+        snapshot = self._replica.snapshot
+        return snapshot is not None and snapshot.is_due
+
+    def prepare_for(self, update_bytes: int) -> None:
+        """Expect that many bytes in pieces: a document that they make big is kept in pieces from the start."""
+        if update_bytes > BIG_DOCUMENT_BYTES and self._replica.snapshot is None:
+            try:
+                self._replica.cut_up()
+            except ReplicaBroken:
+                self.reload()
+                raise Refused(Close.ROOM_RELOADED) from None
+
+    async def renew_snapshot(self) -> None:
+        """Make it anew, in a worker process. Raises `SandboxFailed`."""
+        await self._offload.renew(self._replica)
+
     def edit(self, member: Member, update: bytes, *, is_answer: bool = False) -> None:
         """Apply, relay and journal an update of `member`.
 
         One that needs something the room lacks is set aside and the client asked for all it has; when that answer
         (`is_answer`) itself has a gap, the client holds something nobody can complete. Raises `Refused`.
         """
+        if len(update) > self._offload.big_update_bytes:
+            take_in(self, member, update, self._offload, is_answer=is_answer)
+            return
         try:
             if (full := self.bounds.refusal(len(update))) and not self._replica.holds_structs_of(update):
                 raise Refused(full)
@@ -177,25 +248,53 @@ class Room:
                 return  # whatever it deletes comes again with the next sync
             summary = self._replica.apply(update)
         except UpdateGap as gap:
-            self.metrics.gaps["client"].inc()
-            if is_answer:
-                raise Refused(Close.UPDATE_REFUSED, f"this copy of the document has a gap: {gap}") from None
-            member.ask_for_sync()
+            self.set_aside(member, gap, is_answer=is_answer)
             return
         except UpdateRefused as error:
-            self._quarantine(member, error.reason, update)
-            raise Refused(Close.UPDATE_REFUSED, f"{Close.UPDATE_REFUSED.text} ({error.reason})") from None
+            raise self.refusal_of(member, error.reason, update) from None
         except ReplicaBroken as error:
-            self._quarantine(member, CRDT_FAILURE, update)
-            refusal = Refused(Close.UPDATE_REFUSED, f"{Close.UPDATE_REFUSED.text} ({CRDT_FAILURE})")
-            member.close(refusal)  # before the others, who are told to come back
-            self.reload()
-            raise refusal from error
+            raise self._broken_by(member, update) from error
         if summary is not None:
             self._count(self.metrics.client_updates, update)
             self.members.send_update(update, member)
             self._record(member, update, summary)
             self._peers.tell(update)
+
+    def edit_piece(self, member: Member, piece: Piece) -> None:
+        """The same for the next piece of a big update of `member`, which was checked. Raises `Refused`."""
+        if (full := self.bounds.refusal(len(piece.update))) and not self._replica.holds(piece.ends):
+            raise Refused(full)
+        if full is Close.JOURNAL_FULL:
+            return
+        try:
+            if not self._replica.apply_piece(piece):
+                return
+        except UpdateRefused as error:
+            raise self.refusal_of(member, error.reason, piece.update) from None
+        except ReplicaBroken as error:
+            raise self._broken_by(member, piece.update) from error
+        self._count(self.metrics.client_updates, piece.update)
+        self.members.send_piece(piece.update, member)
+        self._record(member, piece.update, UpdateSummary(piece.ends, dict(piece.reach), is_empty=False))
+        self._peers.tell(piece.update)
+
+    def set_aside(self, member: Member, gap: UpdateGap, *, is_answer: bool) -> None:
+        """Leave an update with a gap without effect and ask for what is missing. Raises `Refused` after an answer."""
+        self.metrics.gaps["client"].inc()
+        if is_answer:
+            raise Refused(Close.UPDATE_REFUSED, f"this copy of the document has a gap: {gap}")
+        member.ask_for_sync()
+
+    def refusal_of(self, member: Member, reason: str, update: bytes) -> Refused:
+        """Note that the firewall refused `update` of `member`, and how to tell."""
+        self._quarantine(member, reason, update)
+        return Refused(Close.UPDATE_REFUSED, f"{Close.UPDATE_REFUSED.text} ({reason})")
+
+    def _broken_by(self, member: Member, update: bytes) -> Refused:
+        refusal = self.refusal_of(member, CRDT_FAILURE, update)
+        member.close(refusal)  # before the others, who are told to come back
+        self.reload()
+        return refusal
 
     def _record(self, member: Member, update: bytes, summary: UpdateSummary) -> None:
         clients = tuple([client for client, _end in summary.clocks])

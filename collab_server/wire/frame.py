@@ -1,15 +1,10 @@
-"""WebSocket frames on the hot path: an outgoing one is built once for all members, a short incoming one read in place.
+"""WebSocket frames on the hot path: an outgoing one is built once for all members.
 
-Server-to-client frames are unmasked, so the same bytes serve everyone. Never fragments, never compresses; whatever is
-not a short whole binary message is left to the WebSocket library. Pure. Called by `broadcast`, `member`, `connection`.
+Server-to-client frames are unmasked, so the same bytes serve everyone. Never fragments, never compresses. Pure. Called
+by `broadcast`, `member`, and for the length of incoming ones by `connection` (`short_frames` reads them).
 """
 
 from __future__ import annotations
-
-try:
-    from websockets.speedups import apply_mask  # in C
-except ImportError:  # a platform without a wheel
-    from websockets.utils import apply_mask
 
 _BINARY = 0x82  # RFC 6455 §5.2: FIN set, opcode 2
 _LENGTH_IN_2_BYTES = 126
@@ -29,22 +24,6 @@ def binary_frame(payload: bytes) -> bytes:
 
 
 _MASKED_HEAD_BYTES = 6
-_MASKED = 0x80
-
-
-def short_message(received: bytes, at: int) -> tuple[bytes, int] | None:
-    """The payload of the masked binary message of at most 125 bytes that begins at `at`, and where the next one begins.
-
-    None when anything else is there: a longer, fragmented, unmasked, control or incomplete frame (RFC 6455 §5.2).
-    """
-    start = at + _MASKED_HEAD_BYTES
-    if len(received) < start or received[at] != _BINARY:
-        return None
-    length = received[at + 1] - _MASKED
-    end = start + length
-    if not 0 <= length < _LENGTH_IN_2_BYTES or end > len(received):
-        return None
-    return apply_mask(received[start:end], received[at + 2 : start]), end
 
 
 def masked_frame_bytes(payload_bytes: int) -> int:

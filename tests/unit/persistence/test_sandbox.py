@@ -18,7 +18,7 @@ import pytest_asyncio
 from persistence import sandbox as sandbox_module
 from persistence.sandbox import Sandbox, SandboxFailed
 from tests.unit.persistence import victims
-from tests.unit.persistence.victims import Measured
+from tests.unit.persistence.victims import Measured, Pieces
 
 ROOT = Path(__file__).resolve().parents[3]
 AMPLE_S = 30.0
@@ -60,6 +60,14 @@ async def test_a_call_returns_the_functions_value_from_another_process(sandbox: 
 async def test_twenty_megabytes_go_there_and_back(sandbox: Sandbox) -> None:
     body = os.urandom(1 << 20) * 20
     assert await sandbox.run(victims.echo, body, timeout_s=AMPLE_S) == body
+
+
+async def test_large_and_small_byte_strings_come_back_from_wherever_they_stand(sandbox: Sandbox) -> None:
+    large, small = os.urandom(100_000), b"small"
+    cut = await sandbox.run(victims.cut, large, [large, small], {"a": small, "b": large}, timeout_s=AMPLE_S)
+    assert cut == Pieces(large, ((large, 100_000), (small, 5), (small, 5), (large, 100_000)))
+    assert isinstance(cut.whole, bytes)
+    assert all(isinstance(part, bytes) for part, _size in cut.parts)
 
 
 @pytest.mark.parametrize(

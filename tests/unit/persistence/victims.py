@@ -18,12 +18,24 @@ class Measured:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """Byte strings in all the places where large ones are sent apart."""
+
+    whole: bytes
+    parts: tuple[tuple[bytes, int], ...]
+
+
 class Refused(Exception):
     """An error of this module, so its text may be told."""
 
 
 def measure(body: bytes) -> Measured:
     return Measured(os.getpid(), len(body))
+
+
+def cut(body: bytes, extras: list[bytes], sizes: dict[str, bytes]) -> Pieces:
+    return Pieces(body, tuple((part, len(part)) for part in (*extras, *sizes.values())))
 
 
 def echo(body: bytes) -> bytes:

@@ -15,6 +15,7 @@ from collab_server.errors import Refused
 from collab_server.limits import TokenBucket
 from collab_server.rooms.bounds import RoomBounds
 from collab_server.rooms.member import Member
+from collab_server.rooms.offload import Offload
 from collab_server.rooms.outbox import Outbox
 from collab_server.rooms.publication import Publication
 from collab_server.rooms.registry import Registry, RoomRules
@@ -45,6 +46,7 @@ class RecordingTransport(asyncio.Transport):
         super().__init__()
         self.frames: list[bytes] = []
         self.unsent_bytes = 0
+        self.pauses: list[bool] = []
         self.on_write: Callable[[], None] | None = None
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -116,6 +118,7 @@ class House:
             dialect=yjs,
             outbox=Outbox(transport, 1_000_000, lambda: None),
             close=refusals.append,
+            pause_reading=transport.pauses.append,
             address="127.0.0.1",
             syncs=TokenBucket(1, 10),
             now=0.0,
@@ -142,6 +145,8 @@ async def house(
     recorder = Recorder(journal, 1_000_000)
     recorder.start()
     sandbox = Sandbox(max_workers=1)
+    splitters = Sandbox(max_workers=1)
+    offload = Offload(splitters, big_update_bytes=64 * 1024, timeout_s=60)
 
     publication = Publication(bus, recorder)
 
@@ -153,6 +158,7 @@ async def house(
             recorder=recorder,
             bus=bus,
             publication=publication,
+            offload=offload,
             metrics=metrics,
             awareness_limits=LIMITS,
             max_awareness_ids=4,
@@ -166,6 +172,7 @@ async def house(
         journal=journal,
         recorder=recorder,
         bus=bus,
+        offload=offload,
         rules=rules,
         metrics=metrics,
         build=build,
@@ -177,6 +184,7 @@ async def house(
         await recorder.stop()
         await registry.close(0.0)
         await sandbox.close()
+        await splitters.close()
         await bus.close()
 
 

@@ -1,0 +1,79 @@
+"""Takes in an update that is too big for one turn of the loop, while its sender's further messages wait.
+
+A worker process checks it and cuts it into pieces; each piece is then applied, relayed and journaled like an update of
+its own, one a turn of the loop. A piece needs nothing but what the room and the earlier pieces hold, so wherever it
+ends (the sender leaves, the journal is full, the room is reloaded, the process is killed) what was taken in is a sound
+part of the whole, and the sender's next sync brings the rest. Nothing is acknowledged before its last piece.
+
+Order is kept for each connection: nothing else of the sender is read meanwhile. Called by `room`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from collab_server.errors import Close, Refused
+from collab_server.firewall import UpdateGap
+from collab_server.rooms.offload import Offload
+from collab_server.update_split import Piece
+
+if TYPE_CHECKING:
+    from collab_server.rooms.member import Member
+    from collab_server.rooms.room import Room
+
+
+def pause_reading(transport: asyncio.Transport, pause: bool) -> None:
+    """Read nothing more from `transport` for now, or go on."""
+    if not transport.is_closing():
+        (transport.pause_reading if pause else transport.resume_reading)()
+
+
+def take_in(room: Room, member: Member, update: bytes, offload: Offload, *, is_answer: bool) -> None:
+    """Begin with `update` of `member`, and let its other messages wait until the end."""
+    member.hold()
+    offload.tasks.start(_take_in(room, member, update, offload, is_answer), "big-update")
+
+
+async def _take_in(room: Room, member: Member, update: bytes, offload: Offload, is_answer: bool) -> None:
+    try:
+        pieces = await _checked(room, member, update, offload, is_answer)
+        if pieces:
+            _refuse_too_much(room, pieces)
+            room.prepare_for(len(update))
+        for piece in pieces:
+            async with offload.turn():
+                if not room.has_seat(member):
+                    return
+                room.edit_piece(member, piece)
+    except Refused as refusal:
+        member.close(refusal)
+    except Exception:  # a fault of ours costs this connection
+        member.close(Refused(Close.ROOM_UNAVAILABLE))
+        raise
+    finally:
+        member.go_on(time.monotonic())
+
+
+def _refuse_too_much(room: Room, pieces: list[Piece]) -> None:
+    """What would end half-way at the document's bound does not begin. What the room holds is in none of the pieces."""
+    if room.bounds.refusal(sum(len(piece.update) for piece in pieces if piece.ends)) is Close.DOCUMENT_FULL:
+        raise Refused(Close.DOCUMENT_FULL)
+
+
+async def _checked(room: Room, member: Member, update: bytes, offload: Offload, is_answer: bool) -> list[Piece]:
+    """The pieces of `update`; none when it has a gap and its sender was asked for what is missing."""
+    while True:
+        known = room.clocks
+        checked = await offload.check(update, known)
+        if not room.has_seat(member):
+            return []
+        if checked.refused is not None:
+            raise room.refusal_of(member, checked.refused, update)
+        if checked.gap is None:
+            return [Piece(*piece) for piece in checked.pieces]
+        client, clock = checked.gap
+        if room.clocks.get(client, 0) <= known.get(client, 0):  # nobody has closed the gap meanwhile
+            room.set_aside(member, UpdateGap(client, clock), is_answer=is_answer)
+            return []
