@@ -93,7 +93,7 @@ class Bounds:
         It is folded anew, in a worker process. Until then it may pass the bound by as much as an estimate may err.
         """
         snapshot, most_bytes = self._replica.snapshot, self._bounds.max_document_bytes
-        if snapshot is None or snapshot.size_bytes == snapshot.folded_bytes:
+        if snapshot is None or snapshot.size_bytes <= snapshot.folded_bytes:
             return False
         now = time.monotonic()
         if now - self._measured_at >= MEASURE_EVERY_S:

@@ -75,6 +75,8 @@ class Offload:
         for piece in folded.pieces:
             async with self.turn():
                 replica.load_piece(Piece(*piece))
+        if replica.snapshot is not None:
+            replica.snapshot.came_folded()
         for index in folded.waiting:
             async with self.turn():
                 replica.load_waiting(stored.updates[index])

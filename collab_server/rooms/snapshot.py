@@ -97,6 +97,10 @@ class Snapshot:
         most_bytes = max(RENEW_AFTER_BYTES, RENEW_AFTER_SHARE * self.folded_bytes)
         return self.is_wanted or len(self._pieces) - self._folded > RENEW_AFTER_PIECES or since_bytes > most_bytes
 
+    def came_folded(self) -> None:
+        """All there is comes from a fold, as a document from storage does."""
+        self._folded, self.folded_bytes = len(self._pieces), self.size_bytes
+
     def settled(self) -> list[bytes]:
         """All updates up to now, to be folded; what comes meanwhile is kept by `renew`."""
         self._settle()
