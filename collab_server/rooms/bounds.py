@@ -16,6 +16,7 @@ import structlog
 from collab_server.errors import Close, Refused
 from collab_server.limits import VAGUE_SHARE, DocumentSize, TokenBucket
 from collab_server.rooms.replica import EMPTY_STATE_VECTOR, Replica
+from collab_server.rooms.snapshot import Snapshot
 from collab_server.telemetry import Metrics
 from persistence.recorder import Recorder
 
@@ -81,23 +82,26 @@ class Bounds:
         if size.has_just_become_large(update_bytes):
             self._metrics.documents_large.inc()
             log.warning("document_large", document_id=str(self._document_id), size_bytes=size.estimate + update_bytes)
-        if not size.is_too_large(update_bytes) or self._may_be_smaller(update_bytes):
+        if not size.is_too_large(update_bytes):
+            return None
+        snapshot = self._replica.snapshot
+        if snapshot is not None and self.is_unsure(update_bytes) and self._may_pass(snapshot, update_bytes):
             return None
         if size.has_just_become_full():
             log.warning("document_read_only", document_id=str(self._document_id), size_bytes=size.estimate)
         return Close.DOCUMENT_FULL
 
-    def _may_be_smaller(self, update_bytes: int) -> bool:
-        """Whether a big document, whose pieces hold what was deleted since the last fold, may prove small enough.
-
-        It is folded anew, in a worker process. Until then it may pass the bound by as much as an estimate may err.
-        """
+    def is_unsure(self, update_bytes: int) -> bool:
+        """Whether only a fold can tell if an update has place: big documents hold what was deleted since the last."""
         snapshot, most_bytes = self._replica.snapshot, self._bounds.max_document_bytes
-        if snapshot is None or snapshot.size_bytes == snapshot.folded_bytes:
+        if snapshot is None:
             return False
+        return snapshot.least_bytes + update_bytes <= most_bytes < snapshot.size_bytes + update_bytes
+
+    def _may_pass(self, snapshot: Snapshot, update_bytes: int) -> bool:
+        """Ask for that fold; until then the document may pass the bound by as much as an estimate may err."""
         now = time.monotonic()
         if now - self._measured_at >= MEASURE_EVERY_S:
             self._measured_at = now
             snapshot.is_wanted = True
-        over_bytes = snapshot.size_bytes + update_bytes - most_bytes
-        return snapshot.folded_bytes + update_bytes <= most_bytes and over_bytes <= most_bytes * VAGUE_SHARE
+        return snapshot.size_bytes + update_bytes <= self._bounds.max_document_bytes * (1 + VAGUE_SHARE)

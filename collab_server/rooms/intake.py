@@ -18,6 +18,7 @@ from collab_server.errors import Close, Refused
 from collab_server.firewall import UpdateGap
 from collab_server.rooms.offload import Offload
 from collab_server.update_split import Piece
+from persistence.sandbox import SandboxFailed
 
 if TYPE_CHECKING:
     from collab_server.rooms.member import Member
@@ -39,8 +40,8 @@ def take_in(room: Room, member: Member, update: bytes, offload: Offload, *, is_a
 async def _take_in(room: Room, member: Member, update: bytes, offload: Offload, is_answer: bool) -> None:
     try:
         pieces = await _checked(room, member, update, offload, is_answer)
-        if pieces:
-            _refuse_too_much(room, pieces)
+        await _find_place(room, pieces)
+        if pieces and room.has_seat(member):
             room.prepare_for(len(update))
         for piece in pieces:
             async with offload.turn():
@@ -56,9 +57,15 @@ async def _take_in(room: Room, member: Member, update: bytes, offload: Offload, 
         member.go_on(time.monotonic())
 
 
-def _refuse_too_much(room: Room, pieces: list[Piece]) -> None:
-    """What would end half-way at the document's bound does not begin. What the room holds is in none of the pieces."""
-    if room.bounds.refusal(sum(len(piece.update) for piece in pieces if piece.ends)) is Close.DOCUMENT_FULL:
+async def _find_place(room: Room, pieces: list[Piece]) -> None:
+    """What would end half-way at the document's bound does not begin. Raises `Refused`."""
+    news_bytes = sum(len(piece.update) for piece in pieces if piece.ends)  # what the room holds is in none of them
+    if room.bounds.is_unsure(news_bytes):
+        try:
+            await room.renew_snapshot()
+        except SandboxFailed as failure:
+            raise Refused(Close.ROOM_UNAVAILABLE, "the document could not be measured: try again") from failure
+    if room.bounds.refusal(news_bytes) is Close.DOCUMENT_FULL:
         raise Refused(Close.DOCUMENT_FULL)
 
 

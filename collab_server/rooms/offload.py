@@ -75,6 +75,8 @@ class Offload:
         for piece in folded.pieces:
             async with self.turn():
                 replica.load_piece(Piece(*piece))
+        if replica.snapshot is not None:
+            replica.snapshot.came_folded()
         for index in folded.waiting:
             async with self.turn():
                 replica.load_waiting(stored.updates[index])
@@ -84,9 +86,10 @@ class Offload:
     async def renew(self, replica: Replica) -> None:
         """Fold what the snapshot of `replica` holds into fewer pieces, while edits go on. Raises `SandboxFailed`."""
         if (snapshot := replica.snapshot) is not None:
-            updates = snapshot.settled()
-            folded = await self._sandbox.run(fold_and_split, None, updates, timeout_s=self._timeout_s)
-            snapshot.renew(len(updates), pieces(folded.pieces))
+            async with snapshot.folding:
+                updates = snapshot.settled()
+                folded = await self._sandbox.run(fold_and_split, None, updates, timeout_s=self._timeout_s)
+                snapshot.renew(len(updates), pieces(folded.pieces))
 
     @contextmanager
     def _queued(self, size_bytes: int) -> Iterator[None]:

@@ -12,6 +12,7 @@ Belongs to one replica. Called by `replica`, and by `offload` to renew it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 
 from pycrdt import merge_updates
@@ -40,11 +41,16 @@ class Snapshot:
         self._renewals = 0
         self._folded = len(self._pieces)
         self.is_wanted = False  # a new fold, to know how large the document is
+        self.folding = asyncio.Lock()  # held by the fold under way
+        self._uploaded_bytes = 0  # since the last fold, by big updates, which come encoded
+        self._has_deletes = False  # since the last fold
         self.size_bytes = self.folded_bytes = sum(len(piece.update) for piece in self._pieces)
 
     def add(self, update: bytes) -> None:
         """Note an update that was just applied."""
         self.size_bytes += len(update)
+        if update[-1]:  # not the 0 of an empty delete set
+            self._has_deletes = True
         self._recent.append(update)
         self._recent_bytes += len(update)
         if len(self._recent) >= MERGED_AT_ONCE or self._recent_bytes >= MERGED_BYTES:
@@ -54,6 +60,9 @@ class Snapshot:
         """Note a piece of a big update that was just applied."""
         self._settle()
         self.size_bytes += len(piece.update)
+        self._uploaded_bytes += len(piece.update)
+        if not piece.ends:
+            self._has_deletes = True
         self._pieces.append(piece)
 
     def _settle(self) -> None:
@@ -97,6 +106,16 @@ class Snapshot:
         most_bytes = max(RENEW_AFTER_BYTES, RENEW_AFTER_SHARE * self.folded_bytes)
         return self.is_wanted or len(self._pieces) - self._folded > RENEW_AFTER_PIECES or since_bytes > most_bytes
 
+    def came_folded(self) -> None:
+        """All there is comes from a fold, as a document from storage does."""
+        self._folded, self.folded_bytes = len(self._pieces), self.size_bytes
+        self._uploaded_bytes, self._has_deletes = 0, False
+
+    @property
+    def least_bytes(self) -> int:
+        """About what the document has at least, however much a fold may save."""
+        return 0 if self._has_deletes else self.folded_bytes + self._uploaded_bytes
+
     def settled(self) -> list[bytes]:
         """All updates up to now, to be folded; what comes meanwhile is kept by `renew`."""
         self._settle()
@@ -108,6 +127,7 @@ class Snapshot:
         self._renewals += 1
         self._pieces = [*pieces, *later]
         self._frames.clear()
+        self._uploaded_bytes, self._has_deletes = 0, bool(later or self._recent)
         self._folded = len(pieces)
         self.is_wanted = False
         self.folded_bytes = sum(len(piece.update) for piece in pieces)

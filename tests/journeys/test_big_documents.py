@@ -1,7 +1,7 @@
-"""A 20 MB document is uploaded, opened from storage and joined, and nobody else feels it.
+"""A 6 MB document is uploaded, opened from storage and joined, and nobody else feels it.
 
-How long the longest stall is on a quiet machine says `python -m bench.big`; the bound here is far above that, and far
-below what it would be if anything were done at once (6 s, 0.9 s, 0.3 s).
+How long the longest stall is on a quiet machine says `python -m bench.big`. The bound here allows for a busy one, which
+shows in the second before; taking in the upload at once would stall for 2 s more.
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ import pytest
 from pycrdt import Doc
 from websockets.asyncio.client import connect
 
-from bench.big import OPTIONS, parts_of, upload, watched
+from bench.big import OPTIONS, Watch, upload, watched
 from collab_server.firewall import check_state_vector
 from collab_server.update_split import Bounds, split_update
 from collab_server.wire import yjs
 from collab_server.wire.awareness import AwarenessLimits
+from collab_server.wire.lib0 import encode_state_vector
 from collab_server.wire.messages import SyncStep1, SyncStep2, Update
 from tests.services.big_documents import big_document
 from tests.services.fixtures_server import StartServer
 from tests.services.server import ServerProcess
 
-SIZE_BYTES = 20_000_000
-LONGEST_STALL_MS = 500.0
+SIZE_BYTES = 6_000_000
+LONGEST_STALL_MS, TIMES_QUIET = 1_000.0, 4.0
+QUIET_S = 1.0  # that `watched` waits before anything happens
 LONGEST_SILENCE_S = 20.0  # stock clients leave after 30
 
 
@@ -54,15 +56,23 @@ def clocks_of(updates: Iterable[bytes]) -> dict[int, int]:
     return check_state_vector(doc.get_state())
 
 
+def assert_undisturbed(seen: Watch, started: float, ended: float) -> None:
+    for who in seen.delays:
+        quiet_ms = seen.longest_ms(who, started - QUIET_S, started)
+        assert seen.longest_ms(who, started, ended) < LONGEST_STALL_MS + TIMES_QUIET * quiet_ms
+
+
 def holds(clocks: dict[int, int], wanted: dict[int, int]) -> bool:
     return all(clocks.get(client, 0) >= end for client, end in wanted.items())
 
 
 @pytest.mark.timeout(400)
-async def test_a_document_of_20_mb_comes_and_is_joined_while_others_type_undisturbed(start_server: StartServer) -> None:
+async def test_a_document_of_6_mb_comes_and_is_joined_while_others_type_undisturbed(start_server: StartServer) -> None:
     document = big_document(SIZE_BYTES)
     wanted = clocks_of([document])
-    vectors = parts_of(document)
+    pieces = [piece.update for piece in split_update(document, {}, Bounds(100_000, 5_000, 5_000))]
+    parts = [pieces[: int(len(pieces) * share)] for share in (0, 0, 0.5, 0.99, 1)]  # what those who join hold
+    vectors = [encode_state_vector(clocks_of(part)) for part in parts]
     server = start_server(auth="open", messages_per_s=100_000, bytes_per_s=10**9)
     url = f"{server.websocket_url}/big"
 
@@ -70,7 +80,7 @@ async def test_a_document_of_20_mb_comes_and_is_joined_while_others_type_undistu
         started = time.time()
         await upload(url, document)  # which looks whether all of it came back
         ended = time.time()
-    assert max(seen.longest_ms(who, started, ended) for who in seen.delays) < LONGEST_STALL_MS
+    assert_undisturbed(seen, started, ended)
 
     restart(server)
     async with watched(server, other="small") as seen:
@@ -79,15 +89,15 @@ async def test_a_document_of_20_mb_comes_and_is_joined_while_others_type_undistu
         ended = time.time()
     assert holds(clocks_of(whole), wanted)
     assert silence < LONGEST_SILENCE_S
-    assert seen.longest_ms("other", started, ended) < LONGEST_STALL_MS
+    assert_undisturbed(seen, started, ended)
 
     async with watched(server, other="small", same="big") as seen:
         started = time.time()
         joined = await asyncio.gather(*(received(url, vector) for vector in vectors))
         ended = time.time()
-    assert max(seen.longest_ms(who, started, ended) for who in seen.delays) < LONGEST_STALL_MS
-    for vector, (updates, silence) in zip(vectors, joined, strict=True):
-        assert holds(clocks_of([*part_below(document, check_state_vector(vector)), *updates]), wanted)
+    assert_undisturbed(seen, started, ended)
+    for part, (updates, silence) in zip(parts, joined, strict=True):
+        assert holds(clocks_of([*part, *updates]), wanted)
         assert silence < LONGEST_SILENCE_S
 
 
@@ -95,9 +105,3 @@ def restart(server: ServerProcess) -> None:
     """In good order, so that a checkpoint is opened and not only rows."""
     assert server.stop() == 0
     server.start()
-
-
-def part_below(document: bytes, clocks: dict[int, int]) -> list[bytes]:
-    """What one at `clocks` holds at least."""
-    pieces = split_update(document, {}, Bounds(100_000, 5_000, 5_000))
-    return [piece.update for piece in pieces if all(end <= clocks.get(client, 0) for client, end in piece.ends)]

@@ -38,7 +38,7 @@ class Author:
     """Types at the end of a text and gives each edit as an update."""
 
     def __init__(self) -> None:
-        self._doc: Doc[Any] = Doc()
+        self._doc: Doc[Any] = Doc(client_id=7)  # of a known length
         self._text = self._doc.get("content", type=Text)
 
     def types(self, words: str) -> bytes:

@@ -103,6 +103,7 @@ class House:
     catalog: MemoryCatalog
     metrics: Metrics
     bus: MemoryBus
+    splitters: Sandbox
 
     async def room(self, name: str = "demo") -> Room:
         return await self.registry.open(await self.catalog.find_or_create(name))
@@ -179,7 +180,7 @@ async def house(
     )
     registry.start()
     try:
-        yield House(registry, journal, recorder, blobs, catalog, metrics, bus)
+        yield House(registry, journal, recorder, blobs, catalog, metrics, bus, splitters)
     finally:
         await recorder.stop()
         await registry.close(0.0)
