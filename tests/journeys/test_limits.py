@@ -19,7 +19,7 @@ from tests.services.client import Client
 from tests.services.fixtures_postgres import PostgresOfMajor
 from tests.services.fixtures_server import StartServer
 from tests.services.raw_socket import BINARY, CONTINUATION, MASK, RawSocket, frame, length_of, opening
-from tests.services.running import metric, running_server, until_metric
+from tests.services.running import metric, running_server, until_gone, until_metric
 from tests.services.server import ServerProcess
 
 MEGABYTE = 1_000_000
@@ -171,13 +171,6 @@ async def test_unfinished_messages_over_the_budget_end_the_largest_and_only_thos
         assert await small.close_code() == Close.MALFORMED.code  # it was heard to the end
         await ada.type("still here")
     await until_gone(server, "collab_unfinished_bytes")
-
-
-async def until_gone(server: ServerProcess, name: str) -> None:
-    """Wait until nothing of that gauge is left."""
-    async with asyncio.timeout(20):
-        while await asyncio.to_thread(metric, server, name):  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
 
 
 async def test_readers_that_do_not_read_are_seen_as_slow_and_over_the_budget_some_are_closed(

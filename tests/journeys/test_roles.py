@@ -29,7 +29,7 @@ from collab_server.wire.messages import (
 )
 from tests.services.client import Client
 from tests.services.fixtures_postgres import PostgresOfMajor
-from tests.services.running import admin_json, journaled, metric, running_server
+from tests.services.running import admin_json, journaled, metric, running_server, until_gone
 from tests.services.server import ServerProcess
 from tests.services.tokens import token
 
@@ -81,6 +81,7 @@ class Holding:
         async with Client(server.websocket_url, document, token=token(server, "late", role="viewer")) as late:
             text = str(late.text)
         vector = base64.b64decode(room["state_vector"])
+        await until_gone(server, "collab_journal_backlog_bytes")
         return cls(text, vector, await journaled(server, document), len(relayed))
 
 

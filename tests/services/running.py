@@ -75,6 +75,13 @@ async def until_metric(server: ServerProcess, name: str, value: float, /, **labe
             await asyncio.sleep(0.02)
 
 
+async def until_gone(server: ServerProcess, name: str) -> None:
+    """Wait until nothing of that gauge is left."""
+    async with asyncio.timeout(20):
+        while await asyncio.to_thread(metric, server, name):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
 async def rows(server: ServerProcess, sql: str, *arguments: object) -> list[asyncpg.Record]:
     """What a query on the server's database gives."""
     connection = await asyncpg.connect(server.environment()["COLLAB_DATABASE_URL"])
