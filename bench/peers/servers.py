@@ -21,7 +21,7 @@ from bench.own import UNLIMITED, own_server
 from bench.peers.dialects import Dialect, HocuspocusDialect
 from bench.peers.install import CACHE, HERE, install
 from bench.peers.usage import pin, processes_beside
-from tests.services.server import free_port
+from tests.services.server import ServerProcess, free_port
 from tests.services.tokens import token
 
 START_TIMEOUT_S = 30.0
@@ -58,18 +58,23 @@ class Running:
         return processes_beside(self.pid, self.folder)
 
 
+def ours(server: ServerProcess) -> Running:
+    """Our server, run by whoever calls, as the load sees it: one person with all the seats."""
+    signed = token(server)
+    return Running(
+        OURS,
+        server.pid,
+        server.ws_port,
+        lambda room: f"/ws/{room}?token={signed}",
+        lambda _room: Dialect(),
+        server.folder.resolve(),
+    )
+
+
 @contextmanager
 def _ours() -> Iterator[Running]:
     with own_server(**UNLIMITED) as server:
-        signed = token(server)
-        yield Running(
-            OURS,
-            server.pid,
-            server.ws_port,
-            lambda room: f"/ws/{room}?token={signed}",
-            lambda _room: Dialect(),
-            server.folder.resolve(),
-        )
+        yield ours(server)
 
 
 @contextmanager

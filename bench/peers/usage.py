@@ -1,6 +1,6 @@
 """What a process uses, and on which core it may: read from and written to Linux (proc(5), sched_setaffinity(2)).
 
-Called by `servers` and `load`.
+Called by `servers`, `load` and the benchmarks of our own server.
 """
 
 from __future__ import annotations
@@ -24,6 +24,12 @@ def cpu_s(pid: int) -> float:
         fields = _stat(pid)
         return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
     return 0.0
+
+
+def exact_cpu_s(pid: int) -> float:
+    """The same of the threads that run now, to the nanosecond: `cpu_s` counts in hundredths of a second."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
 
 
 def core_busy_s(core: int) -> float:
