@@ -55,7 +55,7 @@ def show_floods(console: Console, found: Sequence[Flood]) -> None:
         "ratio",
         "same room",
         "ratio",
-        "loop's longest ms",
+        "longest lag ms",
         "core",
         "messages",
         "closed",

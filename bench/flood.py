@@ -1,4 +1,4 @@
-"""One client that sends as fast as its socket takes, is closed for it, comes back and does it again: what others notice.
+"""One client sends as fast as its socket takes, is closed, comes back and does it again: what others notice.
 
 Pairs of people type in rooms of their own, and one pair types in the room that is flooded. Limits are those of
 production. Called by `fairness`.

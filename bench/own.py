@@ -1,4 +1,4 @@
-"""Our own server for the benchmarks that compare it with itself: started as in production, pinned, asked for its figures.
+"""Our own server for the benchmarks that compare it with itself: started as in production, pinned, asked for figures.
 
 Sign-in, firewall and a journal on PostgreSQL with fsync are on. Everything it starts is ended by its id. Called by
 `fairness`, `rooms`, `soak` and `peers.servers`.

@@ -84,8 +84,9 @@ class Side:
         self._played_s = from_s + seconds
         while self._next < len(self._edits) and self._edits[self._next].due_s < self._played_s:
             edit = self._edits[self._next]
-            while (now := time.perf_counter()) < start + edit.due_s:
-                await asyncio.sleep(max(start + edit.due_s - now, TICK_S))
+            wait_s = start + edit.due_s - time.perf_counter()
+            if wait_s > 0:
+                await asyncio.sleep(max(wait_s, TICK_S))
             self.swarm.members[edit.member].send(self._frames[self._next])
             self._next += 1
 
@@ -99,16 +100,14 @@ async def measure(few: ServerProcess, many: ServerProcess, open_rooms: int, chos
     sides = [Side(few, plan.edits, plan.rooms), Side(many, plan.edits, plan.rooms + silent)]
     gc.collect()
     gc.freeze()
-    turns = []
+    turns: list[Turn] = []
     try:
         for side in sides:
             await side.swarm.join()
         for server in (few, many):
             pin_apart(server)
         assert (await asyncio.to_thread(figures, many))["collab_rooms"] >= open_rooms
-        for _run in range(chosen.runs):
-            for side in sides:
-                turns.append(await side.turn(chosen.seconds))
+        turns += [await side.turn(chosen.seconds) for _run in range(chosen.runs) for side in sides]
         for side in sides:
             assert side.swarm.lost == [], side.swarm.lost[0]
     finally:
