@@ -74,7 +74,7 @@ bench-peers: $(VENV)/.dev ## the same load against other Yjs servers and ours (S
 bench-fair: $(VENV)/.dev ## one who does not read, and one who floods: what others notice (RUNS=1)
 	@$(BIN)/python -m bench.fairness $(if $(RUNS),--runs $(RUNS))
 
-bench-rooms: $(VENV)/.dev ## an update beside ten thousand open rooms and beside ten (RUNS=5)
+bench-rooms: $(VENV)/.dev ## an update beside ten thousand open rooms and beside ten (RUNS=20)
 	@$(BIN)/python -m bench.rooms $(if $(RUNS),--runs $(RUNS))
 
 bench-soak: $(VENV)/.dev ## a thousand people who come, type and leave: memory a minute (MINUTES=10)
