@@ -44,6 +44,9 @@ def own_server(**settings: Any) -> Iterator[ServerProcess]:
         server.start()
         try:
             yield server
+        except Exception as error:
+            error.add_note(f"the server's last words:\n{server.output[-3000:]}")  # gone with its folder otherwise
+            raise
         finally:
             _end(server)
 

@@ -32,9 +32,8 @@ RATE_PER_S = 50.0  # of each writer
 WARM_UP_S = 5.0
 AFTERWARDS_S = 5.0  # the writers go on while the reader reads again
 LEVEL_TIMEOUT_S = 20.0
-MISSED_BYTES = 2_500_000
-"""Typed during the stall: enough for 1 MiB unread in the server, and something missed besides. More would make the one
-diff itself larger than the server keeps for a member."""
+SENT_BYTES = 7_000_000
+"""Typed during the stall: the kernel takes up to 4 MB for who does not read, the server 1 MiB, and some is missed."""
 
 RECEIVE_BUFFER_BYTES, NORMAL_BUFFER_BYTES = 4_096, 2**20
 CATCH_UP_UPDATES = 200  # a tick of 25 ms gathers a dozen
@@ -109,13 +108,19 @@ class Reader:
 
 
 def script(seconds: float, piece_chars: int) -> list[Edit]:
-    """Writers who each add a piece at a time behind their last one."""
+    """Writers who each put a new piece in the place of their last one.
+
+    So the document stays small, and what the server's memory grows by is what it keeps for the reader.
+    """
     edits: list[Edit] = []
     piece = (LETTERS * (piece_chars // len(LETTERS) + 1))[:piece_chars]
     for seat, client in enumerate(client_ids(WRITERS)):
-        _doc, text, updates = recorded(client)
+        doc, text, updates = recorded(client)
         for number in range(int(RATE_PER_S * seconds)):
-            text.insert(number * piece_chars, piece)
+            with doc.transaction():
+                text.insert(0, piece)
+                if number:
+                    del text[piece_chars : 2 * piece_chars]
             due_s = (number + seat / WRITERS) / RATE_PER_S
             edits.append(Edit(due_s, seat, updates[-1], client, number * piece_chars, TYPED))
     return sorted(edits, key=lambda edit: edit.due_s)
@@ -123,7 +128,7 @@ def script(seconds: float, piece_chars: int) -> list[Edit]:
 
 async def measure(server: ServerProcess, stall_s: float, *, stalled: bool) -> Stalled:
     """One pass on a fresh server. Raises `Lost` when somebody cannot join."""
-    piece_chars = max(int(MISSED_BYTES / (WRITERS * RATE_PER_S * stall_s)), 1)
+    piece_chars = max(int(SENT_BYTES / (WRITERS * RATE_PER_S * stall_s)), 1)
     edits = script(WARM_UP_S + stall_s + AFTERWARDS_S, piece_chars)
     rooms = [ROOM] * (WRITERS + READERS)
     ledger = Ledger(edits, rooms, range(WRITERS, WRITERS + READERS))
