@@ -118,9 +118,9 @@ def script(seconds: float, piece_chars: int) -> list[Edit]:
         doc, text, updates = recorded(client)
         for number in range(int(RATE_PER_S * seconds)):
             with doc.transaction():
-                text.insert(0, piece)
+                text.insert(len(text), piece)  # at the front it would be looked for among everybody's old ones
                 if number:
-                    del text[piece_chars : 2 * piece_chars]
+                    del text[:piece_chars]
             due_s = (number + seat / WRITERS) / RATE_PER_S
             edits.append(Edit(due_s, seat, updates[-1], client, number * piece_chars, TYPED))
     return sorted(edits, key=lambda edit: edit.due_s)
