@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help run test check setup web bench bench-peers load image lock clean
+.PHONY: help run test check setup web bench bench-peers bench-fair bench-rooms bench-soak load image lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +70,15 @@ bench-peers: $(VENV)/.dev ## the same load against other Yjs servers and ours (S
 	@$(BIN)/python -m bench.peers $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(SERVER),--server $(SERVER)) \
 	  $(if $(RUNS),--runs $(RUNS)) $(if $(MEASURED_S),--seconds $(MEASURED_S)) \
 	  $(if $(JSON),--json $(JSON)) $(if $(SVG),--svg $(SVG))
+
+bench-fair: $(VENV)/.dev ## one who does not read, and one who floods: what others notice (RUNS=1)
+	@$(BIN)/python -m bench.fairness $(if $(RUNS),--runs $(RUNS))
+
+bench-rooms: $(VENV)/.dev ## an update beside ten thousand open rooms and beside ten (RUNS=20)
+	@$(BIN)/python -m bench.rooms $(if $(RUNS),--runs $(RUNS))
+
+bench-soak: $(VENV)/.dev ## a thousand people who come, type and leave: memory a minute (MINUTES=10)
+	@$(BIN)/python -m bench.soak $(if $(MINUTES),--minutes $(MINUTES))
 
 load: $(VENV)/.dev ## a short load run against a server of its own, with an HTML report (SCENARIO=pairs)
 	@$(BIN)/python -m loadtests --scenario $(or $(SCENARIO),smoke)

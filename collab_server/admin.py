@@ -7,6 +7,7 @@ people and documents needs a token of the `admin` group. Served by uvicorn besid
 
 from __future__ import annotations
 
+import asyncio
 import time
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
@@ -82,6 +83,7 @@ class Admin:
         metrics.journal_backlog_bytes.set(self._recorder.backlog_bytes)
         metrics.journal_oldest_pending_s.set(self._recorder.oldest_pending_age_s or 0.0)
         self._server.measure()
+        metrics.tasks.set(len(asyncio.all_tasks()))
         metrics.bus_dropped.set(self._bus.dropped)
         metrics.loop_lag_max_s.set(self._heartbeat.take_longest_s())
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

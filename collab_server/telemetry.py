@@ -86,6 +86,7 @@ class Metrics:
         self.connections = Gauge("collab_connections", "Open WebSocket connections.", registry=registry)
         self.rooms = Gauge("collab_rooms", "Rooms in memory.", registry=registry)
         self.members = Gauge("collab_members", "Members of all rooms.", registry=registry)
+        self.tasks = Gauge("collab_tasks", "asyncio tasks of the event loop.", registry=registry)
         self.refusals = ByLabel("collab_refusals", "Clients refused before a seat.", "reason", registry)
         self.closes = ByLabel("collab_closes", "Connections this server ended.", "reason", registry)
         self.slow_members = Gauge(

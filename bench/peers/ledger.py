@@ -7,6 +7,7 @@ what is outdated. Pure: it is told the time. Called by `load`.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -33,6 +34,9 @@ class Ledger:
         self.seen_at: dict[int, dict[int, float]] = {probe: {} for probe in probes}
         self._by_body = {edit.body: number for number, edit in enumerate(edits)}
         self._by_clock = {(edit.client, edit.clock, edit.kind): number for number, edit in enumerate(edits)}
+        self._clocks: dict[tuple[int, str], list[int]] = {}
+        for client, clock, kind in sorted(self._by_clock):
+            self._clocks.setdefault((client, kind), []).append(clock)
         self._next_cursor: dict[tuple[int, int], int] = {}
 
     def sent(self, number: int, now: float) -> None:
@@ -48,11 +52,9 @@ class Ledger:
             return
         structs, deletes = read_update(update)
         for struct in structs:
-            for clock in range(struct.clock, struct.clock + struct.length):
-                self._note(seen, (struct.client, clock, TYPED), now)
+            self._note_all(seen, struct.client, struct.clock, struct.clock + struct.length, TYPED, now)
         for gone in deletes:
-            for clock in range(gone.clock, gone.end):
-                self._note(seen, (gone.client, clock, DELETED), now)
+            self._note_all(seen, gone.client, gone.clock, gone.end, DELETED, now)
 
     def heard_awareness(self, probe: int, entries: bytes, now: float) -> None:
         """Cursors have come to `probe`."""
@@ -62,6 +64,12 @@ class Ledger:
             for missed in range(first, clock + 1):
                 self._note(seen, (client, missed, CURSOR), now)
             self._next_cursor[probe, client] = max(first, clock + 1)
+
+    def _note_all(self, seen: dict[int, float], client: int, start: int, end: int, kind: str, now: float) -> None:
+        """What begins from `start` until `end`: a long piece of text is one edit, not one for each character."""
+        clocks = self._clocks.get((client, kind), [])
+        for clock in clocks[bisect_left(clocks, start) : bisect_left(clocks, end)]:
+            self._note(seen, (client, clock, kind), now)
 
     def _note(self, seen: dict[int, float], key: tuple[int, int, str], now: float) -> None:
         number = self._by_clock.get(key)

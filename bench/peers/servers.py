@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from bench.own import UNLIMITED, own_server
 from bench.peers.dialects import Dialect, HocuspocusDialect
 from bench.peers.install import CACHE, HERE, install
 from bench.peers.usage import pin, processes_beside
@@ -25,7 +26,7 @@ from tests.services.tokens import token
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 10.0
-NO_LIMIT = 1_000_000
+OURS = "ours"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,43 +58,23 @@ class Running:
         return processes_beside(self.pid, self.folder)
 
 
+def ours(server: ServerProcess) -> Running:
+    """Our server, run by whoever calls, as the load sees it: one person with all the seats."""
+    signed = token(server)
+    return Running(
+        OURS,
+        server.pid,
+        server.ws_port,
+        lambda room: f"/ws/{room}?token={signed}",
+        lambda _room: Dialect(),
+        server.folder.resolve(),
+    )
+
+
 @contextmanager
 def _ours() -> Iterator[Running]:
-    with tempfile.TemporaryDirectory(prefix="collab-peers-") as name:
-        folder = Path(name)
-        folder.chmod(0o711)  # PostgreSQL is another user where we are root
-        server = ServerProcess(
-            folder,
-            auth="dev",
-            messages_per_s=NO_LIMIT,
-            messages_burst=NO_LIMIT,
-            max_connections_per_user=NO_LIMIT,
-            bytes_per_s=1024**3,
-            bytes_burst=1024**3,
-            drain_timeout_s=5,  # nothing here is kept, but PostgreSQL must be stopped
-        )
-        server.start()
-        try:
-            signed = token(server)
-            yield Running(
-                "ours",
-                server.pid,
-                server.ws_port,
-                lambda room: f"/ws/{room}?token={signed}",
-                lambda _room: Dialect(),
-                folder.resolve(),
-            )
-        finally:
-            _end(server)
-
-
-def _end(server: ServerProcess) -> None:
-    """Stop our server; one that is too busy to drain is killed, so that a run has an end."""
-    try:
-        with suppress(subprocess.TimeoutExpired):
-            server.stop()
-    finally:
-        server.kill()
+    with own_server(**UNLIMITED) as server:
+        yield ours(server)
 
 
 @contextmanager
@@ -156,7 +137,6 @@ def _pycrdt_websocket() -> Iterator[Running]:
         yield Running("pycrdt-websocket", pid, port, _room_path, lambda _room: Dialect())
 
 
-OURS = "ours"
 SERVERS = {
     OURS: _ours,
     "hocuspocus": _hocuspocus,
