@@ -93,8 +93,8 @@ class Broadcast:
     def fell_behind(self, member: Member, clocks: Mapping[int, int]) -> dict[int, int] | None:
         """Send `member` nothing more for now.
 
-        Returns how far it has come of the room's `clocks`: all but what others wrote that still waits for its tick. None when it was
-        behind already.
+        Returns how far it has come of the room's `clocks`: all but what others wrote and still waits for its
+        tick. None when it was behind already.
         """
         if not self._stop_sending(member):
             return None

@@ -1,4 +1,4 @@
-"""What one that fell behind is given: nothing it wrote itself, which looks like an acknowledgement, and not all at once."""
+"""What one that fell behind is given: not its own edits, which look like an acknowledgement, nor all at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from pycrdt import Doc, Text
 
 from collab_server.firewall import check_update
-from collab_server.wire.messages import SyncStep2, Update
+from collab_server.wire.messages import SyncStep1, SyncStep2, Update
 from tests.unit.collab_server.rooms.parts import Person, house
 
 
@@ -87,3 +87,19 @@ async def test_one_that_missed_a_big_upload_is_caught_up_a_mark_at_a_time() -> N
             if isinstance(message, Update):
                 doc.apply_update(message.update)
         assert len(str(doc.get("content", type=Text))) == 46 * 60_000
+
+
+async def test_one_that_comes_back_to_a_big_document_is_not_sent_its_own_edits() -> None:
+    async with house() as here:
+        room = await here.room()
+        writer = here.join(room)
+        for number in range(6):
+            writer.send(Update(typing(10 + number, "x" * 60_000)))
+        assert room.encoded_bytes is not None  # it is kept in pieces
+        await here.recorder.flush()
+        writer.send(Update(typing(1, "mine")))
+        room.leave(writer.member)
+        again = here.join(room)
+        again.send(SyncStep1(room.state_vector()))  # its client has everything
+        assert here.recorder.durable < room.ticket
+        assert 1 not in clients_in(again, 0)
