@@ -57,16 +57,17 @@ def check_typing(update: bytes, known: Mapping[int, int]) -> Typed | None:
         length != len(text)
         or clock > known.get(client, 0)
         or clock + length >= _END_OF_CLOCKS
-        or not _holds(left_at, left_clock_at, client_at, clock, known)
-        or (has_both and not _holds(right_at, right_clock_at, client_at, clock, known))
+        or not _holds(left_at, left_clock_at, client, clock, known)
+        or (has_both and not _holds(right_at, right_clock_at, client, clock, known))
     ):
         return None
     return client, clock + length, True
 
 
-def _holds(needed_at: bytes, clock_at: bytes, client_at: bytes, clock: int, known: Mapping[int, int]) -> bool:
+def _holds(needed_at: bytes, clock_at: bytes, client: int, clock: int, known: Mapping[int, int]) -> bool:
     """Whether the neighbour is the client's own earlier character, or one that the room holds."""
-    return _clock(clock_at) < (clock if needed_at == client_at else known.get(_client(needed_at), 0))
+    needed = _client(needed_at)  # not compared as bytes: one number may be written in several lengths
+    return _clock(clock_at) < (clock if needed == client else known.get(needed, 0))
 
 
 def _check_deletion(match: re.Match[bytes], known: Mapping[int, int]) -> Typed | None:

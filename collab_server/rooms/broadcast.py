@@ -93,13 +93,15 @@ class Broadcast:
     def fell_behind(self, member: Member, clocks: Mapping[int, int]) -> dict[int, int] | None:
         """Send `member` nothing more for now.
 
-        Returns how far it has come of the room's `clocks`: all but what still waits for its tick. None when it was
-        behind already.
+        Returns how far it has come of the room's `clocks`: all but what others wrote and still waits for its
+        tick. None when it was behind already.
         """
         if not self._stop_sending(member):
             return None
         reached = dict(clocks)
-        for update, _sender in self._updates:
+        for update, sender in self._updates:
+            if sender is member:  # it has that, and must not get it back
+                continue
             structs, _deletes = read_update(update)
             for struct in structs:
                 reached[struct.client] = min(reached[struct.client], struct.clock)

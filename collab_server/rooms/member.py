@@ -6,8 +6,8 @@ message needs which right is the table below; what is not in the table is refuse
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from auth.identity import Identity
@@ -37,12 +37,28 @@ if TYPE_CHECKING:
 class Lag:
     """How far a member had come when it fell behind: the state it has or is being sent, and the room's update count.
 
-    `mark` is the place in the snapshot of a big document from which on it lacks everything, where that is known.
+    `mark` is the place in the snapshot of a big document from which on it lacks everything, where that is known. `own`
+    are what it has written since, of each client from one clock to another: it must not get that back.
     """
 
     state_vector: bytes
     updates: int
     mark: tuple[int, int] | None = None
+    own: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def wrote(self, before: Mapping[int, int], ends: Iterable[tuple[int, int]]) -> None:
+        """The member itself has taken the room from the clocks `before` to `ends`."""
+        for client, end in ends:
+            start = before.get(client, 0)
+            if end > start:
+                first, last = self.own.get(client, (start, start))
+                if last == start:  # else somebody else wrote in between: from there on it gets all
+                    self.own[client] = first, end
+
+    def reached(self, known: Mapping[int, int]) -> dict[int, int]:
+        """The clocks `known`, moved past what the member wrote right behind them."""
+        own = {client: end for client, (start, end) in self.own.items() if known.get(client, 0) == start}
+        return {**known, **own}
 
 
 READ_ONLY = "you may read this document but not edit it"

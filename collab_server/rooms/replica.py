@@ -6,12 +6,12 @@ update leaves it unsafe (reading it may end the process). Belongs to one thread.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from pycrdt import Doc
 
-from collab_server.firewall import UpdateSummary, check_state_vector, check_update
+from collab_server.firewall import UpdateGap, UpdateRefused, UpdateSummary, check_state_vector, check_update
 from collab_server.rooms.snapshot import Snapshot
 from collab_server.surrogates import SurrogatePairs
 from collab_server.update_split import Clocks, Piece
@@ -46,11 +46,12 @@ class Replica:
     or `ReplicaBroken` (this copy is lost).
     """
 
-    __slots__ = ("_broken", "_doc", "_encoded", "_news", "_pairs", "_unencoded_bytes", "clocks", "snapshot")
+    __slots__ = ("_broken", "_doc", "_encoded", "_news", "_pairs", "_unencoded_bytes", "_waiting", "clocks", "snapshot")
 
     def __init__(self) -> None:
         self.snapshot: Snapshot | None = None
         self._unencoded_bytes = 0
+        self._waiting: list[bytes] = []  # in the `Doc`, which integrates them as soon as it can, but not in `clocks`
         self._doc: Doc[Any] = Doc()
         self._encoded: bytes | None = None
         self._broken = False
@@ -97,6 +98,8 @@ class Replica:
             self._note(self.snapshot, update)
         else:
             self._grown(len(update))
+        if self._waiting:
+            self._look_at_waiting()
         return summary
 
     def load_piece(self, piece: Piece) -> None:
@@ -111,6 +114,24 @@ class Replica:
             self._doc.apply_update(update)
         except BaseException as error:
             self._fail(error)
+        self._waiting.append(update)
+
+    def _look_at_waiting(self) -> None:
+        """Count and keep what waited and has been integrated with what just came: joiners get it from the snapshot."""
+        waiting, self._waiting = self._waiting, []
+        for update in waiting:
+            try:
+                summary = check_update(update, self.clocks)
+            except UpdateGap:
+                self._waiting.append(update)
+                continue
+            except UpdateRefused:  # not the fault of whoever sends now
+                continue
+            self._advance(summary.clocks)
+            if self.snapshot is not None:
+                self._note(self.snapshot, update)
+        if len(self._waiting) < len(waiting):  # others may have waited for these
+            self._look_at_waiting()
 
     def apply_piece(self, piece: Piece) -> bool:
         """Apply a piece of a checked update; say whether it was news. Raises `UpdateRefused` and `ReplicaBroken`."""
@@ -129,6 +150,8 @@ class Replica:
             self.snapshot.add_piece(piece)
         else:
             self._grown(len(piece.update))
+        if self._waiting:
+            self._look_at_waiting()
         return True
 
     def _note(self, snapshot: Snapshot, update: bytes) -> None:
@@ -172,6 +195,10 @@ class Replica:
         """Whether every struct below `ends` is here."""
         clocks = self.clocks
         return all(clocks.get(client, 0) >= end for client, end in ends)
+
+    def ahead_of(self, known: Mapping[int, int]) -> int:
+        """How many operations one who holds `known` lacks."""
+        return sum(max(0, end - known.get(client, 0)) for client, end in self.clocks.items())
 
     def _apply_structs(self, update: bytes, summary: UpdateSummary) -> None:
         """Apply one update in one transaction.

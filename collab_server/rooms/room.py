@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
@@ -191,7 +192,11 @@ class Room:
             known = check_state_vector(state_vector)
         except UpdateRefused as error:
             raise Refused(Close.MALFORMED, f"state vector: {error.reason}") from None
-        member.send(SyncStep2(self._send_pieces(member, snapshot, known)))
+        # The pieces may hold what it wrote itself before it came back, which must not look acknowledged.
+        if self.ticket > self._recorder.durable and self._replica.ahead_of(known) <= MANY_CLOCKS:
+            member.send(SyncStep2(self.diff(state_vector)))
+        else:
+            member.send(SyncStep2(self._send_pieces(member, snapshot, known)))
 
     def _send_pieces(self, member: Member, snapshot: Snapshot, known: dict[int, int]) -> bytes:
         """Send what one who holds `known` lacks but for the last of it, which is returned."""
@@ -202,16 +207,19 @@ class Room:
 
     def _send_missing(self, member: Member, lag: Lag) -> None:
         """Send what `member` has missed: as one diff, or from the pieces of a big document, which takes no encoding."""
-        snapshot, known = self._replica.snapshot, check_state_vector(lag.state_vector)
-        if snapshot is not None and lag.mark is not None and (news := snapshot.since(lag.mark)) is not None:
-            for update in news:
+        snapshot, known = self._replica.snapshot, lag.reached(check_state_vector(lag.state_vector))
+        mark = lag.mark if not lag.own or self._recorder.durable >= self.ticket else None
+        if snapshot is not None and mark is not None and (news := snapshot.since(mark)) is not None:
+            for sent, update in enumerate(news, start=1):
                 member.send(Update(update))
+                if member.outbox.congested:  # the rest, which may be a whole upload, when it has read this
+                    member.lag = replace(lag, mark=(mark[0], mark[1] + sent)) if sent < len(news) else member.lag
+                    return
             return
-        missed = sum(max(0, end - known.get(client, 0)) for client, end in self._replica.clocks.items())
-        if snapshot is not None and missed > MANY_CLOCKS:
+        if snapshot is not None and self._replica.ahead_of(known) > MANY_CLOCKS:
             member.send(Update(self._send_pieces(member, snapshot, known)))
         else:
-            member.send(Update(self.diff(lag.state_vector)))
+            member.send(Update(self.diff(encode_state_vector(known))))
 
     @property
     def has_old_snapshot(self) -> bool:
@@ -246,6 +254,7 @@ class Room:
                 raise Refused(full)
             if full is Close.JOURNAL_FULL:
                 return  # whatever it deletes comes again with the next sync
+            before = None if member.lag is None else self.clocks
             summary = self._replica.apply(update)
         except UpdateGap as gap:
             self.set_aside(member, gap, is_answer=is_answer)
@@ -255,6 +264,8 @@ class Room:
         except ReplicaBroken as error:
             raise self._broken_by(member, update) from error
         if summary is not None:
+            if before is not None and member.lag is not None:
+                member.lag.wrote(before, summary.clocks)
             self._count(self.metrics.client_updates, update)
             self.members.send_update(update, member)
             self._record(member, update, summary)
@@ -266,6 +277,7 @@ class Room:
             raise Refused(full)
         if full is Close.JOURNAL_FULL:
             return
+        before = None if member.lag is None else self.clocks
         try:
             if not self._replica.apply_piece(piece):
                 return
@@ -273,6 +285,8 @@ class Room:
             raise self.refusal_of(member, error.reason, piece.update) from None
         except ReplicaBroken as error:
             raise self._broken_by(member, piece.update) from error
+        if before is not None and member.lag is not None:
+            member.lag.wrote(before, piece.ends)
         self._count(self.metrics.client_updates, piece.update)
         self.members.send_piece(piece.update, member)
         self._record(member, piece.update, UpdateSummary(piece.ends, dict(piece.reach), is_empty=False))

@@ -56,7 +56,8 @@ def decode(frame: bytes, limits: AwarenessLimits) -> Message:
 
 def short_update(frame: bytes) -> bytes | None:
     """The update in `frame` when that is an `Update` of less than 128 bytes, else None: what `decode` says, sooner."""
-    if frame.startswith(_UPDATE_HEAD) and 2 < len(frame) == frame[2] + 3:
+    # From 0x80 on the third byte is only the first of a longer length.
+    if frame.startswith(_UPDATE_HEAD) and 2 < len(frame) == frame[2] + 3 < 0x83:
         return frame[3:]
     return None
 

@@ -112,3 +112,8 @@ def test_it_agrees_on_numbers_that_do_not_fit(update: bytes, known: dict[int, in
 def test_integers_in_more_bytes_than_they_need_mean_the_same(longer: bytes) -> None:
     agree(b"\x01\x01\x05" + longer + b"\x84\x05\x00\x01a\x00", {5: 9})
     agree(b"\x00\x01\x05\x01" + longer + b"\x01", {5: 9})
+
+
+def test_a_neighbour_whose_id_is_written_in_more_bytes_is_still_the_clients_own() -> None:
+    agree(b"\x01\x01\x05\x03\x84\x85\x00\x07\x14" + b"a" * 20 + b"\x00", {5: 10})  # builds on itself
+    agree(b"\x01\x01\x85\x00\x03\xc4\x05\x02\x05\x07\x14" + b"a" * 20 + b"\x00", {5: 10})

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pycrdt import Doc, Text
 
 from collab_server.firewall import UpdateGap, UpdateRefused
-from collab_server.rooms.replica import Replica, ReplicaBroken
+from collab_server.rooms.replica import BIG_DOCUMENT_BYTES, Replica, ReplicaBroken
+from collab_server.update_split import Piece
 
 
 def typed(*strokes: str, client_id: int = 7) -> list[bytes]:
@@ -117,3 +120,27 @@ def test_the_state_is_encoded_again_after_a_delete() -> None:
     del text[0:2]
     replica.apply(doc.get_update(before))
     assert text_of(replica) == "llo"
+
+
+def test_a_joiner_of_a_big_document_gets_what_had_waited_in_the_journal_and_does_no_longer() -> None:
+    first: Doc[Any] = Doc(client_id=1)
+    first.get("content", type=Text).insert(0, "base ")
+    base = first.get_update()
+    second: Doc[Any] = Doc(client_id=2)
+    second.apply_update(base)
+    before = second.get_state()
+    second.get("content", type=Text).insert(5, "waited ")
+    waited = second.get_update(before)
+    big: Doc[Any] = Doc(client_id=3)
+    big.get("other", type=Text).insert(0, "x" * BIG_DOCUMENT_BYTES)
+
+    replica = Replica()
+    replica.cut_up()
+    replica.load_piece(Piece(big.get_update(), ((3, BIG_DOCUMENT_BYTES),), ((3, BIG_DOCUMENT_BYTES),)))
+    replica.load_waiting(waited)
+    replica.apply(base)
+    joiner: Doc[Any] = Doc()
+    for update in replica.diffs(b"\x00"):
+        joiner.apply_update(update)
+    assert str(joiner.get("content", type=Text)) == "base waited "
+    assert replica.clocks == {1: 5, 2: 7, 3: BIG_DOCUMENT_BYTES}

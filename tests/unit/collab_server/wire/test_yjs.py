@@ -70,3 +70,12 @@ def test_the_fast_way_to_relay_an_update_is_the_same_as_the_slow_one() -> None:
 def test_the_module_is_a_dialect() -> None:
     dialect: Dialect = yjs
     assert dialect.encode_update(b"\x00\x00") == b"\x00\x02\x02\x00\x00"
+
+
+@pytest.mark.parametrize("third", range(0x80, 0x100))
+def test_the_short_way_leaves_longer_lengths_to_the_full_one(third: int) -> None:
+    """From 0x80 on the third byte is only the first of a length."""
+    frame = bytes((0, 2, third)) + b"\x01" * third
+    assert yjs.short_update(frame) is None
+    with pytest.raises(MalformedMessage):
+        yjs.decode(frame, LIMITS)
