@@ -24,6 +24,7 @@ from collab_server.patience import Patience
 from collab_server.rooms.member import Member
 from collab_server.sans_io import forget_opening, opening_protocol
 from collab_server.short_frames import short_message
+from collab_server.turns import Turns
 from collab_server.wire.frame import binary_frame, masked_frame_bytes
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ GONE_ADDRESS = "0.0.0.0"  # noqa: S104  # nosec B104
 LINGER_S = 5.0  # for the peer to answer our close frame, then the socket is dropped
 MAX_FRAGMENTS = 1_024  # of one message: a 32 MiB document in 32 KiB pieces; empty fragments cost memory but no bytes
 FRAGMENT_COST_BYTES = 1_024  # what each further piece of a message costs its sender's allowance: 5 µs, as 1 KiB does
-SLICE_BYTES = 16 * 1024  # the most that is parsed before anyone looks at limits: 2,700 empty frames, 17 ms
 END_OF_HEAD = b"\r\n\r\n"  # RFC 9112 §2.1: what comes after it is no part of an opening request
 # What the WebSocket layer closes with by itself, counted here as well.
 _LIBRARY_CLOSES = {close.code: close for close in (Close.PROTOCOL, Close.BAD_TEXT, Close.TOO_BIG)}
@@ -70,6 +70,7 @@ class Connection(asyncio.Protocol):
         "member",
         "phase",
         "transport",
+        "turns",
     )
 
     def __init__(self, server: Server) -> None:
@@ -100,6 +101,7 @@ class Connection(asyncio.Protocol):
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         # The transport tells when it is above this mark; the member is then sent no more news.
         self.transport.set_write_buffer_limits(high=self._server.settings.outbox_high_water_bytes)
+        self.turns = Turns(self._feed, self.transport, self._server.loop)
         self._slot = self._server.wheel.add(self)
         self._server.connected(self)
 
@@ -110,11 +112,8 @@ class Connection(asyncio.Protocol):
             self._collect_request(data)
         elif self.phase is Phase.ADMITTING:
             self.refuse_upgrade(Refused(Close.TOO_EARLY))
-        elif len(data) <= SLICE_BYTES:
-            self._feed(data)
         else:
-            for start in range(0, len(data), SLICE_BYTES):
-                self._feed(data[start : start + SLICE_BYTES])
+            self.turns.take(data)
 
     def _feed(self, data: bytes) -> None:
         if self.transport.is_closing():  # dropped because of an earlier slice
@@ -164,6 +163,9 @@ class Connection(asyncio.Protocol):
                 self.member.caught_up()
             except Refused as refusal:
                 self.close(refusal)
+            except Exception as error:  # it might miss something for good: it comes back and gets everything
+                log.error("catch_up_failed", exc_info=error)
+                self.close(Refused(Close.ROOM_UNAVAILABLE))
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - why it ended changes nothing here
         """The socket is gone."""
@@ -293,7 +295,8 @@ class Connection(asyncio.Protocol):
 
     def close(self, refusal: Refused) -> None:
         """End a seated connection with the refusal's code; what was queued before is still sent."""
-        if self.phase is Phase.SEATED:
+        if self.phase is Phase.SEATED and self.member is not None:
+            self.member.expelled = True
             self._server.closed(refusal)
             self._send_close(refusal)
 
@@ -393,4 +396,4 @@ class Connection(asyncio.Protocol):
     @property
     def unfinished_bytes(self) -> int:
         """What has come of a request or message that is not whole yet."""
-        return len(self._request) + len(self._protocol.reader.buffer) + sum(map(len, self._fragments))
+        return len(self._request) + len(self.turns) + len(self._protocol.reader.buffer) + sum(map(len, self._fragments))

@@ -10,7 +10,6 @@ import asyncio
 import errno
 import gc
 import time
-from functools import partial
 
 import structlog
 from websockets.http11 import Response
@@ -21,7 +20,6 @@ from collab_server.budget import BufferBudget
 from collab_server.connection import Connection, Phase
 from collab_server.errors import Close, ConfigurationError, Refused
 from collab_server.limits import AddressCaps, ConnectionLimits, TokenBucket, address_key
-from collab_server.rooms.intake import pause_reading
 from collab_server.rooms.member import Member
 from collab_server.rooms.outbox import Outbox
 from collab_server.rooms.registry import Registry
@@ -136,7 +134,7 @@ class Server:
             dialect=yjs,
             outbox=Outbox(connection.transport, settings.outbox_max_bytes, connection.overflow),
             close=connection.close,
-            pause_reading=partial(pause_reading, connection.transport),
+            pause_reading=connection.turns.hold,
             address=connection.address,
             syncs=TokenBucket(settings.syncs_per_10_s / SYNCS_WINDOW_S, settings.syncs_per_10_s),
             ends_at=seat.ends_at,

@@ -2,15 +2,15 @@
 
 A worker process checks it and cuts it into pieces; each piece is then applied, relayed and journaled like an update of
 its own, one a turn of the loop. A piece needs nothing but what the room and the earlier pieces hold, so wherever it
-ends (the sender leaves, the journal is full, the room is reloaded, the process is killed) what was taken in is a sound
-part of the whole, and the sender's next sync brings the rest. Nothing is acknowledged before its last piece.
+ends (the sender is expelled, the journal is full, the room is reloaded, the process is killed) what was taken in is a
+sound part of the whole, and the sender's next sync brings the rest. A sender that leaves by itself has sent all of it,
+so all of it is taken in. Nothing is acknowledged before its last piece.
 
 Order is kept for each connection: nothing else of the sender is read meanwhile. Called by `room`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING
 
@@ -25,15 +25,10 @@ if TYPE_CHECKING:
     from collab_server.rooms.room import Room
 
 
-def pause_reading(transport: asyncio.Transport, pause: bool) -> None:
-    """Read nothing more from `transport` for now, or go on."""
-    if not transport.is_closing():
-        (transport.pause_reading if pause else transport.resume_reading)()
-
-
 def take_in(room: Room, member: Member, update: bytes, offload: Offload, *, is_answer: bool) -> None:
     """Begin with `update` of `member`, and let its other messages wait until the end."""
     member.hold()
+    room.taking_in += 1
     offload.tasks.start(_take_in(room, member, update, offload, is_answer), "big-update")
 
 
@@ -41,11 +36,11 @@ async def _take_in(room: Room, member: Member, update: bytes, offload: Offload, 
     try:
         pieces = await _checked(room, member, update, offload, is_answer)
         await _find_place(room, pieces)
-        if pieces and room.has_seat(member):
+        if pieces and not member.expelled:
             room.prepare_for(len(update))
         for piece in pieces:
             async with offload.turn():
-                if not room.has_seat(member):
+                if member.expelled:
                     return
                 room.edit_piece(member, piece)
     except Refused as refusal:
@@ -55,6 +50,7 @@ async def _take_in(room: Room, member: Member, update: bytes, offload: Offload, 
         raise
     finally:
         member.go_on(time.monotonic())
+        room.done_taking_in()
 
 
 async def _find_place(room: Room, pieces: list[Piece]) -> None:
@@ -74,7 +70,7 @@ async def _checked(room: Room, member: Member, update: bytes, offload: Offload, 
     while True:
         known = room.clocks
         checked = await offload.check(update, known)
-        if not room.has_seat(member):
+        if member.expelled:
             return []
         if checked.refused is not None:
             raise room.refusal_of(member, checked.refused, update)

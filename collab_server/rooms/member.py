@@ -72,6 +72,7 @@ class Member:
     """
 
     __slots__ = (
+        "_close",
         "_cursors",
         "_denied",
         "_held",
@@ -79,9 +80,9 @@ class Member:
         "_syncs",
         "address",
         "awaiting_sync",
-        "close",
         "dialect",
         "ends_at",
+        "expelled",
         "identity",
         "lag",
         "outbox",
@@ -112,7 +113,8 @@ class Member:
         self.role = role
         self.dialect = dialect
         self.outbox = outbox
-        self.close = close
+        self._close = close
+        self.expelled = False
         self.address = address
         self.since = now
         self.ends_at = ends_at
@@ -146,6 +148,8 @@ class Member:
             message = self.dialect.decode(payload, self.room.awareness_limits)
         except MalformedMessage as error:
             raise Refused(Close.MALFORMED, f"{Close.MALFORMED.text}: {error}") from None
+        if not self.room.has_seat(self) and not isinstance(message, (Update, SyncStep2)):
+            return True  # it has left: what it wrote before counts, what it asked and showed does not
         rule = _RULES.get(type(message))
         if rule is None:
             raise Refused(Close.MALFORMED, "clients do not send this message")
@@ -171,7 +175,7 @@ class Member:
         waited, self._held = self._held or [], None
         try:
             for payload in waited:
-                if self.room.has_seat(self):
+                if not self.expelled:
                     self.receive(payload, now)
         except Refused as refusal:
             self.close(refusal)
@@ -181,6 +185,11 @@ class Member:
         finally:
             if self._held is None:
                 self._pause_reading(False)
+
+    def close(self, refusal: Refused) -> None:
+        """End the connection with `refusal`; nothing more of it is taken in."""
+        self.expelled = True
+        self._close(refusal)
 
     def send(self, message: Message) -> None:
         """Send `message` to this member alone."""

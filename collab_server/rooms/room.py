@@ -11,7 +11,6 @@ import hashlib
 import time
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Protocol
 
 import structlog
 
@@ -25,6 +24,7 @@ from collab_server.rooms.cursors import Cursors
 from collab_server.rooms.intake import take_in
 from collab_server.rooms.member import Lag, Member
 from collab_server.rooms.offload import Offload
+from collab_server.rooms.owner import RoomOwner
 from collab_server.rooms.peers import Peers
 from collab_server.rooms.publication import Publication
 from collab_server.rooms.replica import BIG_DOCUMENT_BYTES, Replica, ReplicaBroken
@@ -47,19 +47,6 @@ log = structlog.get_logger(__name__)
 LONGEST_CLOCK_BYTES, STRANGERS = 16, 1_000
 MANY_CLOCKS = 100_000  # of a big document: to encode them takes the loop 6 ms, and ten more to look through the rest
 CRDT_FAILURE = "crdt_failure"  # why an update was refused: it passed the firewall and broke the CRDT
-
-
-class RoomOwner(Protocol):
-    """Who keeps the room and cares for its storage."""
-
-    def edited(self, room: Room) -> None:
-        """An update was journaled."""
-
-    def broken(self, room: Room) -> None:
-        """The room's copy is lost: whoever comes next needs a new room."""
-
-    def refused(self, room: Room, actor_id: str, reason: str, sha256: bytes, size_bytes: int) -> None:
-        """An update was refused; what is known of it, without its content."""
 
 
 class Room:
@@ -86,6 +73,7 @@ class Room:
         self.awareness_limits = awareness_limits
         self.opened_at = time.monotonic()
         self.members = Broadcast(metrics, max_coalesce_s)
+        self.taking_in = 0  # big updates
         self.updates = 0
         self.ticket = 0  # of the newest update handed to the recorder
         self.dirty_updates = 0
@@ -106,8 +94,8 @@ class Room:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nobody has a seat here."""
-        return not self.members
+        """Whether nobody has a seat here, and nothing of those who left is still being taken in."""
+        return not self.members and not self.taking_in
 
     def join(self, member: Member) -> None:
         """Seat `member`: ask it for what the room lacks, if it may write, and show it who is here."""
@@ -156,6 +144,11 @@ class Room:
     def clocks(self) -> dict[int, int]:
         """What this room holds: client id → number of operations."""
         return dict(self._replica.clocks)
+
+    def done_taking_in(self) -> None:
+        """A big update has come to its end; its sender may have left meanwhile."""
+        self.taking_in -= 1
+        self._owner.release(self)
 
     def has_seat(self, member: Member) -> bool:
         """Whether `member` is here."""

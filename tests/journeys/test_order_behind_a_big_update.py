@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pycrdt import Doc, Text
 
-from collab_server.connection import SLICE_BYTES
+from collab_server.turns import SLICE_BYTES
 from collab_server.wire import yjs
 from collab_server.wire.messages import SyncStep2, Update
 from tests.services.big_documents import big_document

@@ -16,8 +16,9 @@ from collab_server.rooms.bounds import RoomBounds
 from collab_server.rooms.offload import Offload
 from collab_server.rooms.room import Room
 from collab_server.update_split import split_update
+from collab_server.wire.awareness import AwarenessEntry
 from collab_server.wire.lib0 import encode_state_vector
-from collab_server.wire.messages import Message, SyncStep1, SyncStep2, Update
+from collab_server.wire.messages import Awareness, Message, SyncStep1, SyncStep2, Update
 from persistence.sandbox import Sandbox
 from tests.services.big_documents import big_document
 from tests.unit.collab_server.rooms.parts import House, Person, house, until
@@ -117,12 +118,34 @@ async def test_the_same_document_from_two_members_is_journaled_once() -> None:
         assert document(rows).get_update() == BIG
 
 
-async def test_when_the_sender_leaves_what_was_taken_in_is_a_sound_part_and_the_rest_can_follow() -> None:
+async def test_a_big_update_whose_sender_closes_right_behind_it_is_taken_in_and_all_it_wrote_after_it() -> None:
+    async with house() as home:
+        room = await home.room()
+        author, reader = home.join(room), home.join(room)
+        after = document([BIG])
+        before = after.get_state()
+        after.get("content", type=Text).insert(0, "last words")
+        author.send(Update(BIG))
+        author.send(Update(after.get_update(before)))
+        author.send(Awareness((AwarenessEntry(5, 1, b"{}"),)))
+        room.leave(author.member)  # what a close frame in the same segment does
+        room.leave(reader.member)
+        assert not room.is_empty
+        await until(lambda: room.is_empty)
+        assert document([room.diff(b"\x00")]).get_update() == after.get_update()
+        assert len(room.cursors) == 0
+        await home.recorder.flush()
+        rows = await home.journal.unfolded(room.document.id)
+        assert document([row.update for row in rows]).get_update() == after.get_update()
+
+
+async def test_when_the_sender_is_expelled_what_was_taken_in_is_a_sound_part_and_the_rest_can_follow() -> None:
     async with house() as home:
         room = await home.room()
         author, reader = home.join(room), home.join(room)
         author.send(Update(BIG))
         await until(lambda: len(updates_in(reader.messages)) >= 2)
+        author.member.close(Refused(Close.EXPIRED))
         room.leave(author.member)
         taken = len(updates_in(reader.messages))
         await until(lambda: not author.member.is_held)

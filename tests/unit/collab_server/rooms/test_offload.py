@@ -100,7 +100,7 @@ async def test_what_waited_behind_a_big_update_that_failed_has_no_effect_once_it
             author.refusals.append(refusal)
             room.leave(author.member)  # as a connection does
 
-        author.member.close = close
+        author.member._close = close
         author.send(Update(BIG))
         author.send(Update(typed("behind")))
         await killed_when_it_begins(home.splitters)

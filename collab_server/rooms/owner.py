@@ -1,0 +1,24 @@
+"""The port between a room and whoever keeps it and cares for its storage: the registry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collab_server.rooms.room import Room
+
+
+class RoomOwner(Protocol):
+    """Who keeps the room and cares for its storage."""
+
+    def edited(self, room: Room) -> None:
+        """An update was journaled."""
+
+    def release(self, room: Room) -> None:
+        """The room may have become empty."""
+
+    def broken(self, room: Room) -> None:
+        """The room's copy is lost: whoever comes next needs a new room."""
+
+    def refused(self, room: Room, actor_id: str, reason: str, sha256: bytes, size_bytes: int) -> None:
+        """An update was refused; what is known of it, without its content."""
