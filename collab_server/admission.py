@@ -16,6 +16,7 @@ from auth.identity import Identity, TokenRefused, TokenUncheckable
 from auth.permissions import Action, Permissions, PermissionsUnavailable, Role, effective_role, permits
 from auth.tokens import Authenticator
 from collab_server.errors import Close, Refused
+from collab_server.rooms.acknowledgements import Acknowledge
 from persistence.catalog import Catalog, Document
 
 ENDPOINT = "/ws/"
@@ -23,6 +24,7 @@ DOCUMENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", re.ASCII)
 BEARER_SUBPROTOCOL = "bearer."
 LEEWAY_S = 30.0  # clock skew that authenticators forgive
 SUBPROTOCOL = "yjs"  # what is agreed on when a client offers its token as a second subprotocol
+ACK_SUBPROTOCOL = "yjs.ack"  # the same, and the client understands our own acknowledgement
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,8 @@ class Opening:
 
     document: str
     origin: str | None
-    offers_subprotocol: bool
     token: str | None
+    acknowledge: Acknowledge = Acknowledge.NOTHING
 
     def __repr__(self) -> str:
         return f"Opening({self.document!r}, origin={self.origin!r})"
@@ -62,12 +64,20 @@ def read_opening(target: str, headers: Mapping[str, str]) -> Opening:
     if not path.startswith(ENDPOINT) or not DOCUMENT_NAME.fullmatch(name):
         raise Refused(Close.NOT_FOUND, f"connect to {ENDPOINT}{{document}}: letters, digits and . _ : - (at most 128)")
     offered = [part.strip() for part in headers.get("Sec-WebSocket-Protocol", "").split(",")]
+    parameters = parse_qs(query)
     return Opening(
         document=name,
         origin=headers.get("Origin"),
-        offers_subprotocol=SUBPROTOCOL in offered,
-        token=_bearer(headers) or _offered_token(offered) or parse_qs(query).get("token", [None])[0],
+        token=_bearer(headers) or _offered_token(offered) or parameters.get("token", [None])[0],
+        acknowledge=_acknowledge(offered, parameters.get("ack", [""])[0]),
     )
+
+
+def _acknowledge(offered: list[str], parameter: str) -> Acknowledge:
+    """Our own message for those that know it; `?ack=1` is what a stock client can ask for."""
+    if ACK_SUBPROTOCOL in offered:
+        return Acknowledge.COUNT
+    return Acknowledge.ECHO if parameter == "1" else Acknowledge.NOTHING
 
 
 def _bearer(headers: Mapping[str, str]) -> str | None:

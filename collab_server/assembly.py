@@ -31,6 +31,7 @@ from collab_server.errors import ConfigurationError
 from collab_server.health import Health
 from collab_server.heartbeat import Heartbeat
 from collab_server.http_port import HttpPort
+from collab_server.rooms.acknowledgements import Acknowledgements
 from collab_server.rooms.bounds import RoomBounds
 from collab_server.rooms.offload import Offload
 from collab_server.rooms.publication import Publication
@@ -87,7 +88,9 @@ async def assembled(settings: Settings, announce: Announce) -> AsyncIterator[Par
         authenticator, dev_keys = await _authenticator(settings, announce, stack)
         journal = PostgresJournal(pool, hold_connection=True)
         stack.push_async_callback(journal.close)
-        recorder = Recorder(journal, settings.journal_max_backlog_bytes)
+        recorder = Recorder(
+            journal, settings.journal_max_backlog_bytes, observe_durable_s=metrics.edit_to_durable.observe
+        )
         recorder.start()
         stack.push_async_callback(recorder.stop)
         registry = await _registry(settings, pool, blobs, bus, journal, recorder, metrics, stack)
@@ -233,7 +236,7 @@ async def _registry(
             f"worker processes do not start ({failure}): check COLLAB_CHECKPOINT_WORKER_BYTES"
         ) from failure
     offload = Offload(splitters, big_update_bytes=settings.big_update_bytes, timeout_s=settings.checkpoint_timeout_s)
-    publication = Publication(bus, recorder)
+    publication, acknowledgements = Publication(bus, recorder), Acknowledgements(recorder)
     bounds = RoomBounds(
         settings.max_members_per_room,
         settings.warn_document_bytes,
@@ -249,6 +252,7 @@ async def _registry(
             recorder=recorder,
             bus=bus,
             publication=publication,
+            acknowledgements=acknowledgements,
             offload=offload,
             metrics=metrics,
             awareness_limits=limits,

@@ -14,7 +14,7 @@ from websockets.protocol import Protocol
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
-from collab_server.admission import SUBPROTOCOL
+from collab_server.admission import ACK_SUBPROTOCOL, SUBPROTOCOL
 
 _NO_ID = UUID(int=0)
 # The library logs a line or two a connection; ours say more, and only when something is wrong.
@@ -36,5 +36,8 @@ def forget_opening(protocol: ServerProtocol) -> None:
 
 
 def _select_subprotocol(_protocol: ServerProtocol, offered: object) -> Subprotocol | None:
-    """Agree on `yjs` when it is offered; a client that offers nothing we know (a token, say) goes on without one."""
-    return Subprotocol(SUBPROTOCOL) if SUBPROTOCOL in cast("list[str]", offered) else None
+    """Agree on the best that is offered; a client that offers nothing we know (a token, say) goes on without one."""
+    for known in (ACK_SUBPROTOCOL, SUBPROTOCOL):
+        if known in cast("list[str]", offered):
+            return Subprotocol(known)
+    return None

@@ -20,6 +20,7 @@ from collab_server.budget import BufferBudget
 from collab_server.connection import Connection, Phase
 from collab_server.errors import Close, ConfigurationError, Refused
 from collab_server.limits import AddressCaps, ConnectionLimits, TokenBucket, address_key
+from collab_server.rooms.acknowledgements import Acknowledge, Acks
 from collab_server.rooms.member import Member
 from collab_server.rooms.outbox import Outbox
 from collab_server.rooms.registry import Registry
@@ -92,7 +93,7 @@ class Server:
             seat = await self.admission.admit(opening, self.wall_clock())
             room = await self.registry.open(seat.document)
             try:
-                self._seat(connection, seat, room, response)
+                self._seat(connection, seat, room, response, opening.acknowledge)
             finally:
                 self.registry.release(room)  # if nobody took a seat, it is as empty as before
         except Refused as refusal:
@@ -110,7 +111,9 @@ class Server:
         if len(self.connections) > self.settings.max_connections or connection in self._over_cap:
             raise Refused(Close.TOO_MANY_CONNECTIONS)
 
-    def _seat(self, connection: Connection, seat: Seat, room: Room, response: Response) -> None:
+    def _seat(
+        self, connection: Connection, seat: Seat, room: Room, response: Response, acknowledge: Acknowledge
+    ) -> None:
         if connection.phase is not Phase.ADMITTING:
             return  # the client left while its document was loading
         if self.draining:
@@ -127,17 +130,19 @@ class Server:
         except BaseException:
             self._users.leave(seat.identity.subject)
             raise
+        outbox = Outbox(connection.transport, settings.outbox_max_bytes, connection.overflow)
         member = Member(
             room,
             seat.identity,
             seat.role,
             dialect=yjs,
-            outbox=Outbox(connection.transport, settings.outbox_max_bytes, connection.overflow),
+            outbox=outbox,
             close=connection.close,
             pause_reading=connection.turns.hold,
             address=connection.address,
             syncs=TokenBucket(settings.syncs_per_10_s / SYNCS_WINDOW_S, settings.syncs_per_10_s),
             ends_at=seat.ends_at,
+            acks=None if acknowledge is Acknowledge.NOTHING else Acks(acknowledge, yjs, outbox),
             now=self.loop.time(),
         )
         connection.take_seat(member, settings.max_message_bytes if writes else settings.max_reader_message_bytes)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import sys
+from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import accumulate
 
 import orjson
 import structlog
 from prometheus_client import CollectorRegistry, Gauge, Histogram, disable_created_metrics
-from prometheus_client.metrics_core import CounterMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 from structlog.typing import EventDict, WrappedLogger
 
@@ -52,6 +54,29 @@ class Counter(Tally, Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield CounterMetricFamily(self._name, self._text, self.count)
+
+
+class Durations(Collector):
+    """A histogram of seconds that only the event loop's thread touches: 0.2 us a value."""
+
+    __slots__ = ("_buckets", "_counts", "_name", "_sum", "_text")
+
+    def __init__(self, name: str, text: str, buckets: tuple[float, ...], registry: CollectorRegistry) -> None:
+        self._name, self._text, self._buckets = name, text, buckets
+        self._counts = [0] * (len(buckets) + 1)
+        self._sum = 0.0
+        registry.register(self)
+
+    def observe(self, seconds: float) -> None:
+        """Count one value."""
+        self._counts[bisect_left(self._buckets, seconds)] += 1
+        self._sum += seconds
+
+    def collect(self) -> Iterator[Metric]:
+        family = HistogramMetricFamily(self._name, self._text)
+        bounds = [*map(str, self._buckets), "+Inf"]
+        family.add_metric([], list(zip(bounds, accumulate(self._counts), strict=True)), self._sum)
+        yield family
 
 
 class ByLabel(dict[str, Tally]):
@@ -136,6 +161,18 @@ class Metrics:
         self.checkpoints = ByLabel("collab_checkpoints", "Checkpoints.", "outcome", registry)
         self.checkpoint_seconds = Histogram(
             "collab_checkpoint_seconds", "Time of one checkpoint.", buckets=LATENCY_BUCKETS_S, registry=registry
+        )
+        self.edit_to_peer = Durations(
+            "collab_edit_to_peer_seconds",
+            "Time from acting on an edit until it is written to the other members.",
+            LATENCY_BUCKETS_S,
+            registry,
+        )
+        self.edit_to_durable = Durations(
+            "collab_edit_to_durable_seconds",
+            "Time from acting on an edit until its journal transaction has committed.",
+            LATENCY_BUCKETS_S,
+            registry,
         )
         self.journal_backlog_bytes = Gauge(
             "collab_journal_backlog_bytes", "Bytes of edits not yet committed.", registry=registry

@@ -1,6 +1,7 @@
 """Reads a Yjs v1 update that has passed the firewall, for questions its one pass leaves open.
 
-Checks nothing: bytes that were not checked may raise anything. Pure. Called by `update_graph` and `surrogates`.
+Checks nothing: bytes that were not checked may raise anything. Pure. Called by `update_graph`,
+`surrogates` and rooms.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from collab_server.wire.lib0 import read_bytes, read_varuint
 
 STRING = 4  # content of a struct; garbage and holes are 0 and 10
 _CONTENT_BITS = 0x1F
+
+NO_UPDATE = b"\x00\x00"  # no structs, no deletes
 
 Id = tuple[int, int]  # client, clock
 
@@ -40,6 +43,19 @@ class Deleted(NamedTuple):
 
 def read_update(update: bytes) -> tuple[list[Struct], list[Deleted]]:
     """The structs in their order in the update, and the delete set."""
+    structs, at = _read_structs(update)
+    return structs, list(_read_deletes(update, at))
+
+
+def cut_deletes(update: bytes) -> tuple[bytes, bytes]:
+    """Two updates that together bring the same: the structs, and the deletes."""
+    if update[-1] == 0:  # no client in the delete set, which is the last of an update
+        return update, NO_UPDATE
+    _structs, at = _read_structs(update)
+    return update[:at] + b"\x00", b"\x00" + update[at:]
+
+
+def _read_structs(update: bytes) -> tuple[list[Struct], int]:
     structs = []
     clients, at = read_varuint(update, 0)
     for _ in range(clients):
@@ -50,7 +66,7 @@ def read_update(update: bytes) -> tuple[list[Struct], list[Deleted]]:
             struct, at = _read_struct(update, at, client, clock)
             structs.append(struct)
             clock += struct.length
-    return structs, list(_read_deletes(update, at))
+    return structs, at
 
 
 def _read_struct(update: bytes, at: int, client: int, clock: int) -> tuple[Struct, int]:

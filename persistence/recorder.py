@@ -64,9 +64,18 @@ class Recorder:
     """See the module. Belongs to one event loop; every listener is called on it, right after a commit."""
 
     def __init__(
-        self, journal: Journal, max_backlog_bytes: int, *, clock: Callable[[], float] = time.monotonic
+        self,
+        journal: Journal,
+        max_backlog_bytes: int,
+        *,
+        observe_durable_s: Callable[[float], object] = lambda _seconds: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`max_backlog_bytes` bounds what waits for its commit, the batch in flight included."""
+        """`max_backlog_bytes` bounds what waits for its commit, the batch in flight included.
+
+        `observe_durable_s` is told of each entry how many seconds it took from `record` to the end of its commit.
+        """
+        self._observe_durable_s = observe_durable_s
         self._journal = journal
         self._max_backlog_bytes = max_backlog_bytes
         self._clock = clock
@@ -252,9 +261,11 @@ class Recorder:
             _call(listener, pending.ticket, entry, reason)
 
     def _settle(self, batch: Sequence[_Pending]) -> None:
+        now = self._clock()
         for pending in batch:
             self._backlog.popleft()
             self._backlog_bytes -= pending.size_bytes
+            self._observe_durable_s(now - pending.since)
         self._durable = batch[-1].ticket
         for listener in self._listeners:
             _call(listener, self._durable)

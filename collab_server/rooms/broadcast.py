@@ -4,26 +4,32 @@ Two lanes: updates, and awareness, which never holds an update up. In each, news
 room and on a short tick in a busy one (`pace`); what was gathered leaves as one frame, built once for all members of a
 dialect. Nobody is sent its own update: clients take that for an acknowledgement. A member whose outbox is congested is
 out of the list until it has read what it was owed (`fell_behind`, `caught_up`). Never awaits. Owned by `room`.
+
+A member whose acknowledgement is its own update coming back (`Acks.echoes`) is sent others' updates in a way that never
+shows it what it wrote itself and is not durable yet: it takes any deletion of the same text, and any sync answer that
+repeats its edit, for an acknowledgement too. While something of its own waits for a commit, those wait with it.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 
 import structlog
 from pycrdt import merge_updates
 
+from collab_server.rooms.acknowledgements import Acknowledgements
 from collab_server.rooms.member import Member
 from collab_server.rooms.outbox import Outbox
 from collab_server.rooms.pace import SMALL_ROOM, Pace
 from collab_server.rooms.replica import is_crdt_failure
 from collab_server.telemetry import Metrics
-from collab_server.update_reading import read_update
+from collab_server.update_reading import NO_UPDATE, cut_deletes, read_update
 from collab_server.wire.awareness import AwarenessEntry, in_batches
 from collab_server.wire.dialect import Dialect
 from collab_server.wire.frame import binary_frame
-from collab_server.wire.messages import Awareness
+from collab_server.wire.messages import Awareness, Update
 
 log = structlog.get_logger(__name__)
 
@@ -31,13 +37,15 @@ MERGE_AT_MOST = 64  # updates merged in one go: the cost grows with the square (
 
 GATHER_AT_MOST_BYTES = 256 * 1024  # a hundred pastes in one tick must not become one write of many megabytes
 
-_Waiting = tuple[bytes, Member | None]
+_Waiting = tuple[bytes, Member | None, float]  # since when, on the loop's clock
+NOBODY: frozenset[Outbox] = frozenset()
 
 
 class Broadcast:
     """The members of one room and what is on its way to them."""
 
     __slots__ = (
+        "_acknowledgements",
         "_awareness_due",
         "_awareness_pace",
         "_gathered_bytes",
@@ -50,15 +58,18 @@ class Broadcast:
         "_update_pace",
         "_updates",
         "_updates_due",
+        "_wary",
     )
 
-    def __init__(self, metrics: Metrics, max_delay_s: float) -> None:
+    def __init__(self, metrics: Metrics, max_delay_s: float, acknowledgements: Acknowledgements) -> None:
         """`max_delay_s` caps what gathering adds to any delivery; 0 switches it off."""
         self._metrics = metrics
+        self._acknowledgements = acknowledgements
         self._loop = asyncio.get_running_loop()
         self._members: dict[Member, None] = {}
         # Tuples, made anew when someone comes or goes: they are walked while that happens.
         self._receivers: dict[Dialect, tuple[Outbox, ...]] = {}
+        self._wary: tuple[Member, ...] = ()  # those of the receivers who take what comes back for an acknowledgement
         self._receiving = 0
         self._update_pace, self._awareness_pace = Pace(max_delay_s), Pace(max_delay_s)
         self._updates: list[_Waiting] = []
@@ -103,7 +114,7 @@ class Broadcast:
         if not self._stop_sending(member):
             return None
         reached = dict(clocks)
-        for update, sender in self._updates:
+        for update, sender, _since in self._updates:
             if sender is member:  # it has that, and must not get it back
                 continue
             structs, _deletes = read_update(update)
@@ -118,6 +129,8 @@ class Broadcast:
 
     def _start_sending(self, member: Member) -> None:
         self._receivers[member.dialect] = (*self._receivers.get(member.dialect, ()), member.outbox)
+        if member.acks is not None and member.acks.echoes:
+            self._wary = (*self._wary, member)
         self._receiving += 1
 
     def _stop_sending(self, member: Member) -> bool:
@@ -125,6 +138,7 @@ class Broadcast:
         if member.outbox not in receivers:
             return False
         self._receivers[member.dialect] = tuple(outbox for outbox in receivers if outbox is not member.outbox)
+        self._wary = tuple(wary for wary in self._wary if wary is not member)
         self._receiving -= 1
         return True
 
@@ -136,7 +150,7 @@ class Broadcast:
             now = self._loop.time()
             delay_s = self._update_pace.delay_s(now, self._receiving)
             if self._updates_due is not None or delay_s > 0.0:
-                self._updates.append((update, sender))
+                self._updates.append((update, sender, now))
                 self._gathered_bytes += len(update)
                 if self._updates_due is None:
                     self._updates_due = self._loop.call_later(delay_s, self.flush_updates)
@@ -146,18 +160,25 @@ class Broadcast:
             self._update_pace.sent(now)
         self._send_now(update, sender)
 
-    def send_piece(self, update: bytes, sender: Member) -> None:
-        """Relay a piece of a big update now: gathering would merge what was cut into pieces for being too much."""
-        self.flush_updates()
-        self._send_now(update, sender)
+    def send_at_once(self, update: bytes, sender: Member) -> None:
+        """Relay a sync answer, which may repeat what others wrote, or a piece of a big update now.
 
-    def _send_now(self, update: bytes, sender: Member | None) -> None:
+        Gathering would merge what was cut into pieces for being too much.
+        """
+        self.flush_updates()
+        self._send_now(update, sender, may_repeat=True)
+
+    def _send_now(self, update: bytes, sender: Member | None, *, may_repeat: bool = False) -> None:
+        began = self._loop.time()
         own = None if sender is None else sender.outbox
+        # What another task sends is durable.
+        apart = self._send_apart([(update, sender)], may_repeat) if self._wary and sender is not None else NOBODY
         for dialect, receivers in self._receivers.items():
             frame = binary_frame(dialect.encode_update(update))
             for outbox in receivers:
-                if outbox is not own:
+                if outbox is not own and outbox not in apart:
                     outbox.send(frame)
+        self._metrics.edit_to_peer.observe(self._loop.time() - began)
 
     def flush_updates(self) -> None:
         """Send what has been gathered."""
@@ -169,18 +190,49 @@ class Broadcast:
         waiting, self._updates, self._gathered_bytes = self._updates, [], 0
         self._metrics.coalesced_updates.inc(len(waiting))
         self._metrics.tick_s.observe(self._update_pace.tick_s)
-        updates = [update for update, _sender in waiting]
-        senders = [None if sender is None else sender.outbox for _update, sender in waiting]
+        updates = [update for update, _sender, _since in waiting]
+        senders = [None if sender is None else sender.outbox for _update, sender, _since in waiting]
         merged, typing = merge(updates), set(senders)
+        apart = self._send_apart([(update, sender) for update, sender, _since in waiting]) if self._wary else NOBODY
         for dialect, receivers in self._receivers.items():
             for_readers = b"".join([binary_frame(dialect.encode_update(update)) for update in merged])
             # Who has itself typed within the tick gets the others' updates in one write, a frame each.
             frames = [binary_frame(dialect.encode_update(update)) for update in updates]
             for outbox in receivers:
+                if outbox in apart:
+                    continue
                 if outbox not in typing:
                     outbox.send(for_readers)
                 elif others := [frame for frame, sender in zip(frames, senders, strict=True) if sender is not outbox]:
                     outbox.send(b"".join(others))
+        now = self._loop.time()
+        for _update, _sender, since in waiting:
+            self._metrics.edit_to_peer.observe(now - since)
+
+    def _send_apart(self, news: list[tuple[bytes, Member | None]], may_repeat: bool = False) -> set[Outbox]:
+        """Send `news` to the wary members with something of their own that is not durable yet; return their outboxes.
+
+        They get what others typed at once, and what could be taken for an acknowledgement after their own commit.
+        """
+        apart = set()
+        for member in self._wary:
+            acks = member.acks
+            if acks is None or acks.ticket <= self._acknowledgements.durable:
+                continue
+            apart.add(member.outbox)
+            for update, sender in news:
+                if sender is member:
+                    continue
+                now, later = (NO_UPDATE, update) if may_repeat else cut_deletes(update)
+                if now != NO_UPDATE:
+                    member.send(Update(now))
+                if later != NO_UPDATE:
+                    self._acknowledgements.when_durable(acks.ticket, partial(self._send_late, member, later))
+        return apart
+
+    def _send_late(self, member: Member, update: bytes) -> None:
+        if member in self._members:
+            member.send(Update(update))
 
     # Awareness
 

@@ -38,11 +38,14 @@ async def _take_in(room: Room, member: Member, update: bytes, offload: Offload, 
         await _find_place(room, pieces)
         if pieces and not member.expelled:
             room.prepare_for(len(update))
+        whole = True
         for piece in pieces:
             async with offload.turn():
                 if member.expelled:
                     return
-                room.edit_piece(member, piece)
+                whole &= room.edit_piece(member, piece)
+        if pieces:
+            room.took_in(member, whole=whole, is_answer=is_answer)
     except Refused as refusal:
         member.close(refusal)
     except Exception:  # a fault of ours costs this connection

@@ -30,6 +30,7 @@ from collab_server.wire.messages import (
 )
 
 if TYPE_CHECKING:
+    from collab_server.rooms.acknowledgements import Acks
     from collab_server.rooms.room import Room
 
 
@@ -78,6 +79,7 @@ class Member:
         "_held",
         "_pause_reading",
         "_syncs",
+        "acks",
         "address",
         "awaiting_sync",
         "dialect",
@@ -106,6 +108,7 @@ class Member:
         address: str,
         syncs: TokenBucket,
         ends_at: float | None = None,
+        acks: Acks | None = None,
         now: float,
     ) -> None:
         self.room = room
@@ -121,6 +124,7 @@ class Member:
         self.received_bytes = 0
         self.received_messages = 0
         self.awaiting_sync = False
+        self.acks = acks
         self.lag: Lag | None = None
         self._syncs = syncs
         self._denied = False
@@ -223,6 +227,8 @@ class Member:
         Stock clients answer a sync request with a SyncStep2 whatever their rights, so that one goes unmentioned.
         """
         self.room.metrics.denied[kind].inc()
+        if self.acks is not None and isinstance(message, (Update, SyncStep2)):
+            self.acks.set_aside += 1
         if not self._denied and not isinstance(message, SyncStep2):
             self._denied = True
             self.send(PermissionDenied(READ_ONLY))
@@ -236,7 +242,7 @@ class Member:
 
     def _answer_sync(self, message: SyncStep2, _now: float) -> None:
         was_asked, self.awaiting_sync = self.awaiting_sync, False
-        self.room.edit(self, message.update, is_answer=was_asked)
+        self.room.edit(self, message.update, is_answer=was_asked, is_sync=True)
 
     def _edit(self, message: Update, _now: float) -> None:
         self.room.edit(self, message.update)
@@ -248,6 +254,9 @@ class Member:
             self.room.metrics.awareness_limited.inc()
             return False
         had_effect = self.room.share_presence(self, message.entries, now)
+        if self.acks is not None and self.acks.is_new and message.entries:
+            self.acks.is_new = False
+            self.room.show_own(self, message.entries[0].client_id)
         if not had_effect:
             cursors.give(1.0)  # stock clients send back every cursor they hear
         return had_effect

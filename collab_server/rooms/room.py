@@ -10,14 +10,15 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 
 import structlog
 
 from auth.permissions import Action
 from collab_server.bus import Bus, Envelope, EnvelopeKind
 from collab_server.errors import Close, Refused
-from collab_server.firewall import UpdateGap, UpdateRefused, UpdateSummary, check_state_vector
+from collab_server.firewall import UpdateGap, UpdateRefused, UpdateSummary
+from collab_server.rooms.acknowledgements import Acknowledgements
+from collab_server.rooms.answers import Answers
 from collab_server.rooms.bounds import Bounds, RoomBounds
 from collab_server.rooms.broadcast import Broadcast
 from collab_server.rooms.cursors import Cursors
@@ -28,12 +29,12 @@ from collab_server.rooms.owner import RoomOwner
 from collab_server.rooms.peers import Peers
 from collab_server.rooms.publication import Publication
 from collab_server.rooms.replica import BIG_DOCUMENT_BYTES, Replica, ReplicaBroken
-from collab_server.rooms.snapshot import Snapshot
 from collab_server.telemetry import Metrics, Tally
+from collab_server.update_reading import NO_UPDATE
 from collab_server.update_split import Piece
 from collab_server.wire.awareness import AwarenessEntry, AwarenessLimits
 from collab_server.wire.lib0 import encode_state_vector
-from collab_server.wire.messages import MalformedMessage, SyncStep2, Update
+from collab_server.wire.messages import MalformedMessage
 from persistence.catalog import Document
 from persistence.checkpoints import Checkpoint
 from persistence.journal import JournalEntry
@@ -42,10 +43,6 @@ from presence.roster import Person, Roster
 
 log = structlog.get_logger(__name__)
 
-# A client may know clients this room has never heard of (offline work, many sessions), but not without bound: each
-# costs time in the loop. 16 bytes is the longest client id with its clock.
-LONGEST_CLOCK_BYTES, STRANGERS = 16, 1_000
-MANY_CLOCKS = 100_000  # of a big document: to encode them takes the loop 6 ms, and ten more to look through the rest
 CRDT_FAILURE = "crdt_failure"  # why an update was refused: it passed the firewall and broke the CRDT
 
 
@@ -61,6 +58,7 @@ class Room:
         recorder: Recorder,
         bus: Bus,
         publication: Publication,
+        acknowledgements: Acknowledgements,
         offload: Offload,
         metrics: Metrics,
         awareness_limits: AwarenessLimits,
@@ -72,7 +70,7 @@ class Room:
         self.metrics = metrics
         self.awareness_limits = awareness_limits
         self.opened_at = time.monotonic()
-        self.members = Broadcast(metrics, max_coalesce_s)
+        self.members = Broadcast(metrics, max_coalesce_s, acknowledgements)
         self.taking_in = 0  # big updates
         self.updates = 0
         self.ticket = 0  # of the newest update handed to the recorder
@@ -82,6 +80,8 @@ class Room:
         self._owner = owner
         self._replica = replica
         self._recorder = recorder
+        self._acknowledgements = acknowledgements
+        self._answers = Answers(self, replica, acknowledgements)
         self._offload = offload
         self.cursors = Cursors(
             document.id, self.members, bus, metrics, limits=awareness_limits, max_ids=max_awareness_ids
@@ -113,6 +113,8 @@ class Room:
             self.metrics.members.dec()
             self.roster.leave(member)
             self.cursors.remove(member)
+            if member.acks is not None:
+                member.acks.ended = True
 
     def fell_behind(self, member: Member) -> Lag | None:
         """Stop sending to `member`, who reads too slowly; remember how far it has come."""
@@ -130,7 +132,7 @@ class Room:
         self.members.caught_up(member)  # before the diff, which may be too much at once again
         if self.updates != lag.updates:
             self.metrics.catch_ups.inc()
-            self._send_missing(member, lag)
+            self._answers.catch_up(member, lag)
         if not member.outbox.congested:
             self.cursors.send_all(member, only_if_any=True)
 
@@ -161,7 +163,7 @@ class Room:
 
     def diff(self, state_vector: bytes) -> bytes:
         """What a peer at `state_vector` lacks. Raises `Refused` for a state vector that is not one."""
-        self._limit_strangers(state_vector)
+        self._answers.limit_strangers(state_vector)
         try:
             return self._replica.diff(state_vector)
         except UpdateRefused as error:
@@ -170,49 +172,9 @@ class Room:
             self.reload()
             raise Refused(Close.ROOM_RELOADED) from None
 
-    def _limit_strangers(self, state_vector: bytes) -> None:
-        if len(state_vector) > LONGEST_CLOCK_BYTES * (2 * len(self._replica.clocks) + STRANGERS):
-            raise Refused(Close.MALFORMED, "state vector: it names far more clients than this document has")
-
     def synchronise(self, member: Member, state_vector: bytes) -> None:
-        """Send `member` what it lacks: in one message, or a big document in many. Raises `Refused`."""
-        snapshot = self._replica.snapshot
-        if snapshot is None:
-            member.send(SyncStep2(self.diff(state_vector)))
-            return
-        self._limit_strangers(state_vector)
-        try:
-            known = check_state_vector(state_vector)
-        except UpdateRefused as error:
-            raise Refused(Close.MALFORMED, f"state vector: {error.reason}") from None
-        # The pieces may hold what it wrote itself before it came back, which must not look acknowledged.
-        if self.ticket > self._recorder.durable and self._replica.ahead_of(known) <= MANY_CLOCKS:
-            member.send(SyncStep2(self.diff(state_vector)))
-        else:
-            member.send(SyncStep2(self._send_pieces(member, snapshot, known)))
-
-    def _send_pieces(self, member: Member, snapshot: Snapshot, known: dict[int, int]) -> bytes:
-        """Send what one who holds `known` lacks but for the last of it, which is returned."""
-        frames, last = snapshot.answer(member.dialect, known)
-        for frame in frames:
-            member.outbox.send(frame)
-        return last
-
-    def _send_missing(self, member: Member, lag: Lag) -> None:
-        """Send what `member` has missed: as one diff, or from the pieces of a big document, which takes no encoding."""
-        snapshot, known = self._replica.snapshot, lag.reached(check_state_vector(lag.state_vector))
-        mark = lag.mark if not lag.own or self._recorder.durable >= self.ticket else None
-        if snapshot is not None and mark is not None and (news := snapshot.since(mark)) is not None:
-            for sent, update in enumerate(news, start=1):
-                member.send(Update(update))
-                if member.outbox.congested:  # the rest, which may be a whole upload, when it has read this
-                    member.lag = replace(lag, mark=(mark[0], mark[1] + sent)) if sent < len(news) else member.lag
-                    return
-            return
-        if snapshot is not None and self._replica.ahead_of(known) > MANY_CLOCKS:
-            member.send(Update(self._send_pieces(member, snapshot, known)))
-        else:
-            member.send(Update(self.diff(encode_state_vector(known))))
+        """Send `member` what it lacks. Raises `Refused`."""
+        self._answers.synchronise(member, state_vector)
 
     @property
     def has_old_snapshot(self) -> bool:
@@ -233,8 +195,8 @@ class Room:
         """Make it anew, in a worker process. Raises `SandboxFailed`."""
         await self._offload.renew(self._replica)
 
-    def edit(self, member: Member, update: bytes, *, is_answer: bool = False) -> None:
-        """Apply, relay and journal an update of `member`.
+    def edit(self, member: Member, update: bytes, *, is_answer: bool = False, is_sync: bool = False) -> None:
+        """Apply, relay, journal and later acknowledge an update of `member`; one that `is_sync` may repeat others'.
 
         One that needs something the room lacks is set aside and the client asked for all it has; when that answer
         (`is_answer`) itself has a gap, the client holds something nobody can complete. Raises `Refused`.
@@ -246,7 +208,8 @@ class Room:
             if (full := self.bounds.refusal(len(update))) and not self._replica.holds_structs_of(update):
                 raise Refused(full)
             if full is Close.JOURNAL_FULL:
-                return  # whatever it deletes comes again with the next sync
+                self._leave_unacknowledged(member)  # whatever it deletes comes again with the next sync
+                return
             before = None if member.lag is None else self.clocks
             summary = self._replica.apply(update)
         except UpdateGap as gap:
@@ -260,34 +223,54 @@ class Room:
             if before is not None and member.lag is not None:
                 member.lag.wrote(before, summary.clocks)
             self._count(self.metrics.client_updates, update)
-            self.members.send_update(update, member)
+            (self.members.send_at_once if is_sync else self.members.send_update)(update, member)
             self._record(member, update, summary)
             self._peers.tell(update)
+        if member.acks is not None:
+            self._acknowledgements.owe(member.acks, self.ticket, update, is_answer=is_answer)
 
-    def edit_piece(self, member: Member, piece: Piece) -> None:
-        """The same for the next piece of a big update of `member`, which was checked. Raises `Refused`."""
+    def edit_piece(self, member: Member, piece: Piece) -> bool:
+        """The same for the next piece of a big update of `member`, which was checked; say if it is in now.
+
+        Raises `Refused`.
+        """
         if (full := self.bounds.refusal(len(piece.update))) and not self._replica.holds(piece.ends):
             raise Refused(full)
         if full is Close.JOURNAL_FULL:
-            return
+            return False
         before = None if member.lag is None else self.clocks
         try:
-            if not self._replica.apply_piece(piece):
-                return
+            is_news = self._replica.apply_piece(piece)
         except UpdateRefused as error:
             raise self.refusal_of(member, error.reason, piece.update) from None
         except ReplicaBroken as error:
             raise self._broken_by(member, piece.update) from error
-        if before is not None and member.lag is not None:
-            member.lag.wrote(before, piece.ends)
-        self._count(self.metrics.client_updates, piece.update)
-        self.members.send_piece(piece.update, member)
-        self._record(member, piece.update, UpdateSummary(piece.ends, dict(piece.reach), is_empty=False))
-        self._peers.tell(piece.update)
+        if is_news:
+            if before is not None and member.lag is not None:
+                member.lag.wrote(before, piece.ends)
+            self._count(self.metrics.client_updates, piece.update)
+            self.members.send_at_once(piece.update, member)
+            self._record(member, piece.update, UpdateSummary(piece.ends, dict(piece.reach), is_empty=False))
+            self._peers.tell(piece.update)
+        if member.acks is not None:
+            self._acknowledgements.owe(member.acks, self.ticket, piece.update, messages=0)
+        return True
+
+    def took_in(self, member: Member, *, whole: bool, is_answer: bool) -> None:
+        """The last piece of a big update is in; `whole` says if all are."""
+        if not whole:
+            self._leave_unacknowledged(member)
+        elif member.acks is not None:
+            self._acknowledgements.owe(member.acks, self.ticket, NO_UPDATE, is_answer=is_answer)
+
+    def _leave_unacknowledged(self, member: Member) -> None:
+        if member.acks is not None:
+            member.acks.set_aside += 1
 
     def set_aside(self, member: Member, gap: UpdateGap, *, is_answer: bool) -> None:
         """Leave an update with a gap without effect and ask for what is missing. Raises `Refused` after an answer."""
         self.metrics.gaps["client"].inc()
+        self._leave_unacknowledged(member)
         if is_answer:
             raise Refused(Close.UPDATE_REFUSED, f"this copy of the document has a gap: {gap}")
         member.ask_for_sync()
@@ -349,6 +332,10 @@ class Room:
             member.close(refusal)
 
     # Presence
+
+    def show_own(self, member: Member, client: int) -> None:
+        """Show `member`, who waits for its own updates to come back, those of an earlier connection."""
+        self._answers.show_own(member, client)
 
     def share_presence(self, member: Member, entries: Iterable[AwarenessEntry], now: float) -> bool:
         """Show the cursors `member` sent; say if any was news. Raises `Refused`."""

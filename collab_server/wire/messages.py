@@ -10,6 +10,7 @@ from collab_server.wire.lib0 import MalformedMessage
 __all__ = [
     "REMOVED",
     "Awareness",
+    "Durable",
     "MalformedMessage",
     "Message",
     "PermissionDenied",
@@ -62,4 +63,11 @@ class PermissionDenied:
     reason: str
 
 
-Message = SyncStep1 | SyncStep2 | Update | Awareness | QueryAwareness | PermissionDenied
+@dataclass(frozen=True, slots=True)
+class Durable:
+    """The first `messages` Updates and SyncStep2 of this connection, counted together, are committed."""
+
+    messages: int
+
+
+Message = SyncStep1 | SyncStep2 | Update | Awareness | QueryAwareness | PermissionDenied | Durable

@@ -3,15 +3,17 @@
 Lenient in one place: a query for awareness may carry trailing bytes, because y-sweet's client sends a body there. All
 else is consumed whole or refused. Pure. Called by `member` and `room`.
 
-Source: y-websocket y-websocket.js (message types), y-protocols sync.js and auth.js (sub-types).
+Source: y-websocket y-websocket.js (message types), y-protocols sync.js and auth.js (sub-types). `Durable` (121) is our
+own and goes only to clients that agreed on the subprotocol `yjs.ack`: stock ones would log an error.
 """
 
 from __future__ import annotations
 
 from collab_server.wire.awareness import AwarenessLimits, decode_entries, encode_entries
-from collab_server.wire.lib0 import MalformedMessage, prefixed, read_bytes, read_string, varuint
+from collab_server.wire.lib0 import MalformedMessage, prefixed, read_bytes, read_string, read_varuint, varuint
 from collab_server.wire.messages import (
     Awareness,
+    Durable,
     Message,
     PermissionDenied,
     QueryAwareness,
@@ -21,6 +23,7 @@ from collab_server.wire.messages import (
 )
 
 _SYNC, _AWARENESS, _AUTH, _QUERY_AWARENESS = range(4)
+_DURABLE = 121
 _SYNC_STEP_1, _SYNC_STEP_2, _UPDATE = range(3)
 _PERMISSION_DENIED = 0
 
@@ -51,6 +54,10 @@ def decode(frame: bytes, limits: AwarenessLimits) -> Message:
         return QueryAwareness()
     if kind == _AUTH:
         return _decode_auth(frame)
+    if kind == _DURABLE:
+        messages, end = read_varuint(frame, 1)
+        _expect_end(frame, end)
+        return Durable(messages)
     raise MalformedMessage("unknown_type")
 
 
@@ -105,6 +112,8 @@ def encode(message: Message) -> bytes:
             return _AWARENESS_HEAD + prefixed(encode_entries(entries))
         case QueryAwareness():
             return _QUERY_AWARENESS_FRAME
+        case Durable(messages):
+            return bytes((_DURABLE,)) + varuint(messages)
         case PermissionDenied(reason):
             return _PERMISSION_DENIED_HEAD + prefixed(reason.encode())
 

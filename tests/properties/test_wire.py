@@ -23,6 +23,7 @@ from collab_server.wire.lib0 import (
 )
 from collab_server.wire.messages import (
     Awareness,
+    Durable,
     Message,
     PermissionDenied,
     QueryAwareness,
@@ -41,6 +42,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Update, st.binary(max_size=300)),
     st.builds(Awareness, st.lists(entries, max_size=5).map(tuple)),
     st.just(QueryAwareness()),
+    st.builds(Durable, st.integers(0, 2**53 - 1)),
     st.builds(PermissionDenied, st.text(max_size=200)),
 )
 # Half of them begin like a message, or little of the codec would be reached.

@@ -11,6 +11,7 @@ from auth.permissions import Role
 from auth.permissions_memory import MemoryPermissions
 from collab_server.admission import DOCUMENT_NAME, Admission, Opening, read_opening
 from collab_server.errors import Close, Refused
+from collab_server.rooms.acknowledgements import Acknowledge
 from persistence.catalog_memory import MemoryCatalog
 
 NOW = 1_000_000.0
@@ -79,10 +80,21 @@ def test_a_token_is_taken_from_the_first_place_that_has_one(
     assert opening(target, **headers).token == token
 
 
-def test_the_subprotocol_is_offered_only_by_its_exact_name() -> None:
-    assert opening(Sec_WebSocket_Protocol="bearer.x , yjs").offers_subprotocol
-    assert not opening(Sec_WebSocket_Protocol="bearer.x, yjs2").offers_subprotocol
-    assert not opening().offers_subprotocol
+@pytest.mark.parametrize(
+    ("target", "headers", "how"),
+    [
+        ("/ws/demo", {}, Acknowledge.NOTHING),
+        ("/ws/demo?ack=1", {}, Acknowledge.ECHO),
+        ("/ws/demo?ack=0", {}, Acknowledge.NOTHING),
+        ("/ws/demo", {"Sec_WebSocket_Protocol": "bearer.x , yjs.ack"}, Acknowledge.COUNT),
+        ("/ws/demo?ack=1", {"Sec_WebSocket_Protocol": "yjs.ack, bearer.x"}, Acknowledge.COUNT),
+        ("/ws/demo", {"Sec_WebSocket_Protocol": "yjs, bearer.x, yjs.ack2"}, Acknowledge.NOTHING),
+    ],
+)
+def test_acknowledgements_come_only_to_those_that_ask_for_them(
+    target: str, headers: dict[str, str], how: Acknowledge
+) -> None:
+    assert opening(target, **headers).acknowledge is how
 
 
 def test_an_opening_does_not_show_its_token() -> None:

@@ -13,6 +13,7 @@ from auth.permissions import Role
 from collab_server.bus_memory import MemoryBus, MemoryNetwork
 from collab_server.errors import Refused
 from collab_server.limits import TokenBucket
+from collab_server.rooms.acknowledgements import Acknowledge, Acknowledgements, Acks
 from collab_server.rooms.bounds import RoomBounds
 from collab_server.rooms.member import Member
 from collab_server.rooms.offload import Offload
@@ -108,20 +109,28 @@ class House:
     async def room(self, name: str = "demo") -> Room:
         return await self.registry.open(await self.catalog.find_or_create(name))
 
-    def join(self, room: Room, role: Role = Role.EDITOR, subject: str | None = None) -> Person:
+    def join(
+        self,
+        room: Room,
+        role: Role = Role.EDITOR,
+        subject: str | None = None,
+        acknowledge: Acknowledge = Acknowledge.NOTHING,
+    ) -> Person:
         subject = subject or f"person-{uuid4().hex[:6]}"
         transport = RecordingTransport()
         refusals: list[Refused] = []
+        outbox = Outbox(transport, 1_000_000, lambda: None)
         member = Member(
             room,
             Identity(subject, subject.title()),
             role,
             dialect=yjs,
-            outbox=Outbox(transport, 1_000_000, lambda: None),
+            outbox=outbox,
             close=refusals.append,
             pause_reading=transport.pauses.append,
             address="127.0.0.1",
             syncs=TokenBucket(1, 10),
+            acks=None if acknowledge is Acknowledge.NOTHING else Acks(acknowledge, yjs, outbox),
             now=0.0,
         )
         room.join(member)
@@ -149,7 +158,7 @@ async def house(
     splitters = Sandbox(max_workers=1)
     offload = Offload(splitters, big_update_bytes=64 * 1024, timeout_s=60)
 
-    publication = Publication(bus, recorder)
+    publication, acknowledgements = Publication(bus, recorder), Acknowledgements(recorder)
 
     def build(document: Document, replica: Replica, registry: Registry) -> Room:
         return Room(
@@ -159,6 +168,7 @@ async def house(
             recorder=recorder,
             bus=bus,
             publication=publication,
+            acknowledgements=acknowledgements,
             offload=offload,
             metrics=metrics,
             awareness_limits=LIMITS,

@@ -9,6 +9,7 @@ from collab_server.wire.awareness import AwarenessEntry, AwarenessLimits
 from collab_server.wire.dialect import Dialect
 from collab_server.wire.messages import (
     Awareness,
+    Durable,
     MalformedMessage,
     Message,
     PermissionDenied,
@@ -27,6 +28,7 @@ KNOWN: list[tuple[Message, str]] = [
     (Update(b"x" * 200), "0002c801" + "78" * 200),
     (Awareness((AwarenessEntry(5, 1, b"null"),)), "0108010501046e756c6c"),
     (QueryAwareness(), "03"),
+    (Durable(300), "79ac02"),
     (PermissionDenied("né"), "0200036ec3a9"),
 ]
 
