@@ -13,7 +13,9 @@ import WebSocket from 'ws'
 import { LiveDocument } from './document.mjs'
 import { Waits } from './waits.mjs'
 
-const PACKAGES = { '1.5.4': 'y-websocket-1', '2.1.0': 'y-websocket-2', '3.1.0': 'y-websocket' }
+const PACKAGES = {
+  '1.5.4': 'y-websocket-1', '2.1.0': 'y-websocket-2', '3.1.0': 'y-websocket', '3.1.0-rc.5': 'y-websocket-rc'
+}
 
 const say = (answer) => process.stdout.write(JSON.stringify(answer) + '\n')
 
@@ -24,6 +26,7 @@ let provider = null
 const waits = new Waits({
   synced: () => provider.synced,
   disconnected: () => !provider.wsconnected,
+  stored: () => provider.syncStatus.status === 'green',
   text: ({ equals, contains }) => equals === undefined
     ? document.text.toString().includes(contains)
     : document.text.length === equals.length && document.text.toString() === equals,
@@ -57,6 +60,7 @@ const open = async ({ version, url, room, params = {}, awareness, connect = true
   provider.awareness.setLocalState(awareness ?? null)
   provider.awareness.on('change', () => waits.look())
   provider.on('status', ({ status }) => note('status', { status }))
+  provider.on('sync-status', () => waits.look()) // 3.1.0-rc only
   provider.on('sync', (synced) => note('sync', { synced }))
   // code is null where the client itself closed: on disconnect(), or after 30 s in which it heard nothing
   provider.on('connection-close', (event) => note('connection-close', { code: event?.code ?? null, reason: event?.reason ?? '' }))
@@ -77,6 +81,7 @@ const connection = {
   status: () => ({
     connected: provider.wsconnected,
     synced: provider.synced,
+    sync_status: provider.syncStatus?.status ?? null, // 3.1.0-rc only
     client_id: document.doc.clientID,
     unsent_bytes: provider.ws?.bufferedAmount ?? 0
   })

@@ -24,6 +24,9 @@ VERSIONS = ("1.5.4", "2.1.0", "3.1.0")
 """The y-websocket releases our users have: the last of each major version."""
 
 NEWEST = VERSIONS[-1]
+WITH_SYNC_STATUS = "3.1.0-rc.5"
+"""The release candidate that shows which of its edits the server has stored; 3.1.0 went out without that."""
+
 PATIENCE_S = 15.0
 """How long a condition may take on a busy two-core machine; on an idle one they take milliseconds."""
 
@@ -82,6 +85,7 @@ class NodeClient:
         *,
         version: str = NEWEST,
         token: str | None = None,
+        params: dict[str, str] | None = None,
         name: str | None = None,
         awareness: dict[str, Any] | None = None,
         connect: bool = True,
@@ -89,8 +93,8 @@ class NodeClient:
     ) -> None:
         self.patience_s = patience_s
         state = awareness if awareness is not None else None if name is None else {"user": {"name": name}}
-        params = {} if token is None else {"token": token}
-        self._opening = {"version": version, "url": url, "room": room, "params": params, "awareness": state}
+        query = (params or {}) | ({} if token is None else {"token": token})
+        self._opening = {"version": version, "url": url, "room": room, "params": query, "awareness": state}
         self._connect = connect
         self._node: Process | None = None
         self._reader: asyncio.Task[None] | None = None
