@@ -81,5 +81,5 @@ async def _checked(room: Room, member: Member, update: bytes, offload: Offload, 
             return [Piece(*piece) for piece in checked.pieces]
         client, clock = checked.gap
         if room.clocks.get(client, 0) <= known.get(client, 0):  # nobody has closed the gap meanwhile
-            room.set_aside(member, UpdateGap(client, clock), is_answer=is_answer)
+            room.set_aside(member, UpdateGap(client, clock), update, is_answer=is_answer)
             return []

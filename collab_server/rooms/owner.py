@@ -20,5 +20,5 @@ class RoomOwner(Protocol):
     def broken(self, room: Room) -> None:
         """The room's copy is lost: whoever comes next needs a new room."""
 
-    def refused(self, room: Room, actor_id: str, reason: str, sha256: bytes, size_bytes: int) -> None:
-        """An update was refused; what is known of it, without its content."""
+    def refused(self, room: Room, actor_id: str, reason: str, update: bytes) -> None:
+        """An update was refused: keep it apart."""

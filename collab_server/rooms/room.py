@@ -7,7 +7,6 @@ journals and publishes it. Called by members (from the network), by the bus, and
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterable
 
@@ -213,7 +212,7 @@ class Room:
             before = None if member.lag is None else self.clocks
             summary = self._replica.apply(update)
         except UpdateGap as gap:
-            self.set_aside(member, gap, is_answer=is_answer)
+            self.set_aside(member, gap, update, is_answer=is_answer)
             return
         except UpdateRefused as error:
             raise self.refusal_of(member, error.reason, update) from None
@@ -267,17 +266,18 @@ class Room:
         if member.acks is not None:
             member.acks.set_aside += 1
 
-    def set_aside(self, member: Member, gap: UpdateGap, *, is_answer: bool) -> None:
+    def set_aside(self, member: Member, gap: UpdateGap, update: bytes, *, is_answer: bool) -> None:
         """Leave an update with a gap without effect and ask for what is missing. Raises `Refused` after an answer."""
         self.metrics.gaps["client"].inc()
         self._leave_unacknowledged(member)
         if is_answer:
+            self._owner.refused(self, member.identity.subject, "gap", update)
             raise Refused(Close.UPDATE_REFUSED, f"this copy of the document has a gap: {gap}")
         member.ask_for_sync()
 
     def refusal_of(self, member: Member, reason: str, update: bytes) -> Refused:
-        """Note that the firewall refused `update` of `member`, and how to tell."""
-        self._quarantine(member, reason, update)
+        """Keep `update` of `member`, which was refused, and say how to tell."""
+        self._owner.refused(self, member.identity.subject, reason, update)
         return Refused(Close.UPDATE_REFUSED, f"{Close.UPDATE_REFUSED.text} ({reason})")
 
     def _broken_by(self, member: Member, update: bytes) -> Refused:
@@ -304,19 +304,6 @@ class Room:
         self.bounds.grew(len(update))
         tally.count += 1
         self.metrics.update_bytes.count += len(update)
-
-    def _quarantine(self, member: Member, reason: str, update: bytes) -> None:
-        self.metrics.updates_refused[reason].inc()
-        digest = hashlib.sha256(update).digest()
-        log.warning(
-            "update_refused",
-            document_id=str(self.document.id),
-            actor=member.identity.subject,
-            reason=reason,
-            sha256=digest.hex(),
-            size_bytes=len(update),
-        )
-        self._owner.refused(self, member.identity.subject, reason, digest, len(update))
 
     def reload(self) -> None:
         """Give this copy up: everyone reconnects to a room rebuilt from storage. What was recorded is not lost."""
