@@ -48,6 +48,7 @@ class RoomRules:
     checkpoint_after_s: float
     grace_s: float
     max_rooms: int = 10_000
+    rebuild_timeout_s: float = 10.0  # stock clients leave after 30 s without a word; 20 MB load in one
 
 
 class Registry:
@@ -175,8 +176,15 @@ class Registry:
             self._dirty[room] = 0.0
 
     def broken(self, room: Room) -> None:
-        """A room lost its copy: forget it, the next member loads it again."""
-        self._metrics.rooms_broken.inc()
+        """A room's copy broke: rebuild it from storage."""
+        self._tasks.start(room.rebuild.run(self._load_again, self._rules.rebuild_timeout_s), "rebuild-room")
+
+    async def _load_again(self, room: Room) -> Replica:
+        return await self._offload.load(await self.stored(room))
+
+    def lost(self, room: Room) -> None:
+        """A room gave up: forget it, the next member loads it again."""
+        self._metrics.room_rebuilds["given_up"].inc()
         self._unsettled[room.document.id] = room.ticket
         self._drop(room)
 

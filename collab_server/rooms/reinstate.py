@@ -20,6 +20,7 @@ from collab_server.limits import TokenBucket
 from collab_server.rooms.member import Member
 from collab_server.rooms.offload import Offload
 from collab_server.rooms.outbox import Outbox
+from collab_server.rooms.rebuild import turn_when_whole
 from collab_server.rooms.registry import Registry
 from collab_server.rooms.room import Room
 from collab_server.update_split import Piece
@@ -106,8 +107,9 @@ class Reinstatement:
         author = _author(room, kept.actor_id)
         try:
             for piece in checked.pieces:
-                async with self._offload.turn():
-                    room.edit_piece(author, Piece(*piece))
+                async with turn_when_whole(room, self._offload):
+                    if not room.edit_piece(author, Piece(*piece)):
+                        return Report(Outcome.NOT_STORED, "the journal is full: replay it again later")
         except Refused as refusal:
             return Report(Outcome.REFUSED, f"the open document refused it: {refusal.detail}")
         try:

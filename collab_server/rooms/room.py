@@ -27,6 +27,7 @@ from collab_server.rooms.offload import Offload
 from collab_server.rooms.owner import RoomOwner
 from collab_server.rooms.peers import Peers
 from collab_server.rooms.publication import Publication
+from collab_server.rooms.rebuild import Rebuild
 from collab_server.rooms.replica import BIG_DOCUMENT_BYTES, Replica, ReplicaBroken
 from collab_server.telemetry import Metrics, Tally
 from collab_server.update_reading import NO_UPDATE
@@ -88,6 +89,8 @@ class Room:
         self._peers = Peers(document.id, replica, self.cursors, bus, publication, lambda: self.ticket)
         self.bounds = Bounds(bounds, replica, recorder, metrics, document.id)
         self.roster = Roster()
+        self.rebuild = Rebuild(self, replica, owner)
+        self.is_lost = False
 
     # Members
 
@@ -99,6 +102,7 @@ class Room:
     def join(self, member: Member) -> None:
         """Seat `member`: ask it for what the room lacks, if it may write, and show it who is here."""
         self.members.add(member)
+        self.rebuild.joined(member)
         self.metrics.members.inc()
         self.roster.enter(member, Person(member.identity.subject, member.identity.name, member.role), now=member.since)
         if member.may(Action.WRITE_DOCUMENT):
@@ -168,7 +172,7 @@ class Room:
         except UpdateRefused as error:
             raise Refused(Close.MALFORMED, f"state vector: {error.reason}") from None
         except ReplicaBroken:
-            self.reload()
+            self.rebuild.begin()
             raise Refused(Close.ROOM_RELOADED) from None
 
     def synchronise(self, member: Member, state_vector: bytes) -> None:
@@ -187,7 +191,7 @@ class Room:
             try:
                 self._replica.cut_up()
             except ReplicaBroken:
-                self.reload()
+                self.rebuild.begin()
                 raise Refused(Close.ROOM_RELOADED) from None
 
     async def renew_snapshot(self) -> None:
@@ -217,7 +221,7 @@ class Room:
         except UpdateRefused as error:
             raise self.refusal_of(member, error.reason, update) from None
         except ReplicaBroken as error:
-            raise self._broken_by(member, update) from error
+            raise self._broken_by(member, update, error) from error
         if summary is not None:
             if before is not None and member.lag is not None:
                 member.lag.wrote(before, summary.clocks)
@@ -243,7 +247,7 @@ class Room:
         except UpdateRefused as error:
             raise self.refusal_of(member, error.reason, piece.update) from None
         except ReplicaBroken as error:
-            raise self._broken_by(member, piece.update) from error
+            raise self._broken_by(member, piece.update, error) from error
         if is_news:
             if before is not None and member.lag is not None:
                 member.lag.wrote(before, piece.ends)
@@ -280,10 +284,12 @@ class Room:
         self._owner.refused(self, member.identity.subject, reason, update)
         return Refused(Close.UPDATE_REFUSED, f"{Close.UPDATE_REFUSED.text} ({reason})")
 
-    def _broken_by(self, member: Member, update: bytes) -> Refused:
+    def _broken_by(self, member: Member, update: bytes, error: ReplicaBroken) -> Refused:
+        if error.__cause__ is None:  # somebody else's update did it
+            return Refused(Close.ROOM_RELOADED)
         refusal = self.refusal_of(member, CRDT_FAILURE, update)
-        member.close(refusal)  # before the others, who are told to come back
-        self.reload()
+        member.close(refusal)  # before the others are made to wait
+        self.rebuild.begin()
         return refusal
 
     def _record(self, member: Member, update: bytes, summary: UpdateSummary) -> None:
@@ -307,10 +313,12 @@ class Room:
 
     def reload(self) -> None:
         """Give this copy up: everyone reconnects to a room rebuilt from storage. What was recorded is not lost."""
-        log.error("room_broken", document_id=str(self.document.id), members=len(self.members))
+        log.error("room_lost", document_id=str(self.document.id), members=len(self.members))
+        self.is_lost = True
         self._replica.forget()
-        self._owner.broken(self)
+        self._owner.lost(self)
         self.close(Refused(Close.ROOM_RELOADED))
+        self.rebuild.give_up()
 
     def close(self, refusal: Refused) -> None:
         """End every member's connection with `refusal`, after all that was on its way."""
@@ -337,6 +345,8 @@ class Room:
 
     def receive(self, envelope: Envelope) -> None:
         """Act on an envelope of another task. Its content is checked like a client's."""
+        if self.rebuild.sets_aside(envelope):
+            return
         try:
             match envelope.kind:
                 case EnvelopeKind.UPDATE | EnvelopeKind.SYNC_REPLY:
@@ -352,7 +362,7 @@ class Room:
             log.warning("envelope_refused", kind=envelope.kind.value, origin=envelope.origin, reason=str(error))
         except ReplicaBroken:
             self.metrics.bus_refused[CRDT_FAILURE].inc()
-            self.reload()
+            self.rebuild.begin()
 
     def _merge(self, envelope: Envelope) -> None:
         try:
