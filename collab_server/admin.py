@@ -1,4 +1,5 @@
-"""The private port: live, ready, metrics, and what the rooms are doing. Never document text, never a token.
+"""The private port: live, ready, metrics, what the rooms are doing, and the quarantine. Never a token, and document
+text only as the bytes of a refused update.
 
 Health and metrics are open to whoever reaches the port, which is the network's business to limit; everything about
 people and documents needs a token of the `admin` group. Served by uvicorn beside the WebSocket server. Built by
@@ -21,6 +22,7 @@ from starlette.routing import Route
 
 from auth.identity import TokenRefused
 from auth.tokens import Authenticator
+from collab_server.admin_quarantine import AdminQuarantine
 from collab_server.bus import Bus
 from collab_server.health import Health
 from collab_server.heartbeat import Heartbeat
@@ -45,6 +47,7 @@ class Admin:
         health: Health,
         heartbeat: Heartbeat,
         authenticator: Authenticator,
+        quarantine: AdminQuarantine,
     ) -> None:
         self._server = server
         self._bus = bus
@@ -52,6 +55,7 @@ class Admin:
         self._health = health
         self._heartbeat = heartbeat
         self._authenticator = authenticator
+        self._quarantine = quarantine
 
     def app(self) -> Starlette:
         """The ASGI application."""
@@ -62,6 +66,7 @@ class Admin:
                 Route("/metrics", self._metrics),
                 Route("/rooms", self._for_admins(self._rooms)),
                 Route("/rooms/{document}", self._for_admins(self._room)),
+                *self._quarantine.routes(self._for_admins),
             ]
         )
 
@@ -123,6 +128,7 @@ class Admin:
                 return _json({"error": f"sign in again: {error.reason}"}, 401)
             if ADMIN_GROUP not in identity.groups:
                 return _json({"error": "this needs a token of the group admin"}, 403)
+            request.state.operator = identity.subject
             return await endpoint(request)
 
         return guarded

@@ -23,6 +23,7 @@ from auth.permissions_postgres import PostgresPermissions
 from auth.tokens import Authenticator
 from collab_server import big_work
 from collab_server.admin import Admin
+from collab_server.admin_quarantine import AdminQuarantine
 from collab_server.admission import Admission
 from collab_server.bus import Bus
 from collab_server.bus_memory import MemoryBus
@@ -35,7 +36,9 @@ from collab_server.rooms.acknowledgements import Acknowledgements
 from collab_server.rooms.bounds import RoomBounds
 from collab_server.rooms.offload import Offload
 from collab_server.rooms.publication import Publication
+from collab_server.rooms.refusals import sweep
 from collab_server.rooms.registry import Registry, RoomRules
+from collab_server.rooms.reinstate import Reinstatement
 from collab_server.rooms.replica import Replica
 from collab_server.rooms.room import Room
 from collab_server.server import Server
@@ -56,6 +59,8 @@ from persistence.documents import Documents
 from persistence.embedded_placement import EmbeddedPostgresError
 from persistence.embedded_postgres import EmbeddedPostgres
 from persistence.journal_postgres import PostgresJournal
+from persistence.quarantine import QuarantineBounds
+from persistence.quarantine_postgres import PostgresQuarantine
 from persistence.recorder import Recorder
 from persistence.sandbox import Sandbox, SandboxFailed
 
@@ -86,18 +91,22 @@ async def assembled(settings: Settings, announce: Announce) -> AsyncIterator[Par
         blobs = await _blobs(settings, announce, stack)
         bus = await _bus(settings, announce, stack)
         authenticator, dev_keys = await _authenticator(settings, announce, stack)
-        journal = PostgresJournal(pool, hold_connection=True)
+        keeping = QuarantineBounds(settings.quarantine_max_bytes, settings.quarantine_max_rows)
+        journal = PostgresJournal(pool, hold_connection=True, bounds=keeping)
         stack.push_async_callback(journal.close)
         recorder = Recorder(
             journal, settings.journal_max_backlog_bytes, observe_durable_s=metrics.edit_to_durable.observe
         )
         recorder.start()
         stack.push_async_callback(recorder.stop)
-        registry = await _registry(settings, pool, blobs, bus, journal, recorder, metrics, stack)
+        offload = await _offload(settings, stack)
+        registry = await _registry(settings, pool, blobs, bus, journal, recorder, offload, metrics, stack)
         health = Health({"database": journal.ping, "objects": blobs.ping, "bus": bus.ping}, metrics)
         await health.check()
+        quarantine = PostgresQuarantine(pool)
         watching = Tasks()
         watching.start(health.watch(), "health")
+        watching.start(sweep(quarantine, settings.quarantine_days), "quarantine-sweep")
         stack.push_async_callback(watching.close)
         admission = Admission(
             authenticator, PostgresPermissions(pool), PostgresCatalog(pool), frozenset(settings.allowed_origins)
@@ -110,7 +119,15 @@ async def assembled(settings: Settings, announce: Announce) -> AsyncIterator[Par
         heartbeat = Heartbeat(metrics.loop_lag_s.observe, settings.watchdog_s)
         with announce("Admin port") as started:
             admin = HttpPort(
-                Admin(server, recorder, bus, health, heartbeat, authenticator).app(),
+                Admin(
+                    server,
+                    recorder,
+                    bus,
+                    health,
+                    heartbeat,
+                    authenticator,
+                    AdminQuarantine(quarantine, Reinstatement(registry, quarantine, offload)),
+                ).app(),
                 settings.host,
                 settings.admin_port,
                 "COLLAB_ADMIN_PORT",
@@ -209,19 +226,7 @@ async def _authenticator(
     return authenticator, dev_keys
 
 
-async def _registry(
-    settings: Settings,
-    pool: asyncpg.Pool,
-    blobs: Blobs,
-    bus: Bus,
-    journal: PostgresJournal,
-    recorder: Recorder,
-    metrics: Metrics,
-    stack: AsyncExitStack,
-) -> Registry:
-    catalog, table = PostgresCatalog(pool), PostgresCheckpointTable(pool)
-    sandbox = Sandbox(max_workers=settings.checkpoint_workers, memory_bytes=settings.checkpoint_worker_bytes)
-    stack.push_async_callback(sandbox.close)
+async def _offload(settings: Settings, stack: AsyncExitStack) -> Offload:
     # Workers of its own: who opens a big document shall not wait for the checkpoint of another.
     splitters = Sandbox(
         max_workers=settings.big_document_workers,
@@ -235,7 +240,23 @@ async def _registry(
         raise ConfigurationError(
             f"worker processes do not start ({failure}): check COLLAB_CHECKPOINT_WORKER_BYTES"
         ) from failure
-    offload = Offload(splitters, big_update_bytes=settings.big_update_bytes, timeout_s=settings.checkpoint_timeout_s)
+    return Offload(splitters, big_update_bytes=settings.big_update_bytes, timeout_s=settings.checkpoint_timeout_s)
+
+
+async def _registry(
+    settings: Settings,
+    pool: asyncpg.Pool,
+    blobs: Blobs,
+    bus: Bus,
+    journal: PostgresJournal,
+    recorder: Recorder,
+    offload: Offload,
+    metrics: Metrics,
+    stack: AsyncExitStack,
+) -> Registry:
+    catalog, table = PostgresCatalog(pool), PostgresCheckpointTable(pool)
+    sandbox = Sandbox(max_workers=settings.checkpoint_workers, memory_bytes=settings.checkpoint_worker_bytes)
+    stack.push_async_callback(sandbox.close)
     publication, acknowledgements = Publication(bus, recorder), Acknowledgements(recorder)
     bounds = RoomBounds(
         settings.max_members_per_room,

@@ -56,6 +56,19 @@ def check_and_split(update: bytes, known: Mapping[int, int]) -> Checked:
     return Checked(_plain(update, known))
 
 
+def try_out(checkpoint: bytes | None, updates: Sequence[bytes], update: bytes) -> Checked:
+    """Whether the stored document takes `update`, which was refused once, and can still be read and stored then.
+
+    The pieces are for a room that holds what is stored. Raises, or ends this process, when the CRDT does not take them.
+    """
+    document = replay(checkpoint, updates)
+    checked = check_and_split(update, check_state_vector(document.get_state()))
+    for piece, *_facts in checked.pieces:
+        document.apply_update(piece)
+    replay(document.get_update(), ())
+    return checked
+
+
 def fold_and_split(checkpoint: bytes | None, updates: Sequence[bytes], reaches: Sequence[bytes] = ()) -> Folded:
     """The state that `checkpoint` and `updates` make together. Everything has passed the firewall when it came in.
 

@@ -136,6 +136,13 @@ class Settings(BaseSettings):
     journal_max_backlog_bytes: PositiveInt = Field(
         64 * MIB, description="Uncommitted bytes at which edits are refused."
     )
+    quarantine_max_bytes: PositiveInt = Field(
+        4 * MIB, description="Largest refused update that is kept whole; of a larger one digest and size are."
+    )
+    quarantine_max_rows: PositiveInt = Field(
+        100, description="Refused updates kept of one person in one document; further ones are only counted."
+    )
+    quarantine_days: PositiveFloat = Field(30, description="How long a refused update is kept.")
     watchdog_s: float = Field(
         10, ge=0, description="Silence of the event loop after which the process ends itself; 0: never."
     )

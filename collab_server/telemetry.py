@@ -153,7 +153,10 @@ class Metrics:
             "collab_documents_large", "Open documents that passed the soft bound of their size.", registry
         )
         self.bus_refused = ByLabel("collab_bus_refused", "Envelopes of other tasks refused.", "reason", registry)
-        self.rooms_broken = Counter("collab_rooms_broken", "Rooms dropped after a CRDT failure.", registry)
+        self.rooms_broken = Counter("collab_rooms_broken", "Copies of documents that broke in the CRDT.", registry)
+        self.room_rebuilds = ByLabel(
+            "collab_room_rebuilds", "Ends of broken copies: rebuilt, or given up with all members.", "outcome", registry
+        )
         self.room_loads = Histogram(
             "collab_room_load_seconds",
             "Time to open a room from storage.",

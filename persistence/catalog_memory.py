@@ -37,4 +37,8 @@ class MemoryCatalog:
 
     def knows(self, document_id: UUID) -> bool:
         """Whether a document has this internal key."""
-        return any(document.id == document_id for document in self._by_name.values())
+        return self.by_id(document_id) is not None
+
+    def by_id(self, document_id: UUID) -> Document | None:
+        """The document with this internal key."""
+        return next((document for document in self._by_name.values() if document.id == document_id), None)

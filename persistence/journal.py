@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from persistence.errors import StorageUnavailable
+from persistence.quarantine import RefusedUpdate
 
 
 class JournalUnavailable(StorageUnavailable):
@@ -57,10 +58,11 @@ class Journal(Protocol):
     async def unfolded(self, document_id: UUID) -> list[JournalRow]:
         """Every committed row of the document that no checkpoint holds, by ascending id; empty for an unknown one."""
 
-    async def quarantine(self, document_id: UUID, actor_id: str, reason: str, sha256: bytes, size_bytes: int) -> None:
-        """Note that an update was set aside: who sent it, why, and its digest. Holds no content.
+    async def quarantine(self, refused: RefusedUpdate) -> None:
+        """Keep an update that was set aside, as much of it as the bounds of the quarantine allow.
 
-        The document need not exist: what was refused because its document is gone must still leave a trace.
+        The document need not exist: what was refused because its document is gone must still leave a trace. Raises
+        `JournalRefused` when not even the note can be stored.
         """
 
     async def ping(self) -> None:

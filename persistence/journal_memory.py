@@ -6,36 +6,26 @@ It must never be named where an acknowledgement promises durability. Its checkpo
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from itertools import count
 from uuid import UUID
 
 from persistence.catalog_memory import MemoryCatalog
 from persistence.journal import JournalEntry, JournalRefused, JournalRow, JournalUnavailable
-
-
-@dataclass(frozen=True, slots=True)
-class Quarantined:
-    """What `quarantine` was told."""
-
-    document_id: UUID
-    actor_id: str
-    reason: str
-    sha256: bytes
-    size_bytes: int
+from persistence.quarantine import USUAL_BOUNDS, QuarantineBounds, RefusedUpdate
+from persistence.quarantine_memory import MemoryQuarantine
 
 
 class MemoryJournal:
     """See `Journal`. With a catalog, entries of documents it does not know are refused, as a foreign key would."""
 
-    def __init__(self, catalog: MemoryCatalog | None = None) -> None:
+    def __init__(self, catalog: MemoryCatalog | None = None, bounds: QuarantineBounds = USUAL_BOUNDS) -> None:
         self._catalog = catalog
         self._ids = count(1)
         self._unfolded: defaultdict[UUID, dict[int, JournalRow]] = defaultdict(dict)
         self._folded: defaultdict[UUID, dict[int, int]] = defaultdict(dict)
         self._closed = False
         self.available = True  # False is an outage: calls fail until it is True again
-        self.quarantined: list[Quarantined] = []
+        self.quarantined = MemoryQuarantine(catalog, bounds)
 
     async def append(self, entries: Sequence[JournalEntry]) -> None:
         self._refuse_when_closed()
@@ -50,9 +40,9 @@ class MemoryJournal:
         self._refuse_when_closed()
         return list(self._unfolded.get(document_id, {}).values())
 
-    async def quarantine(self, document_id: UUID, actor_id: str, reason: str, sha256: bytes, size_bytes: int) -> None:
+    async def quarantine(self, refused: RefusedUpdate) -> None:
         self._refuse_when_closed()
-        self.quarantined.append(Quarantined(document_id, actor_id, reason, sha256, size_bytes))
+        self.quarantined.put(refused)
 
     async def ping(self) -> None:
         self._refuse_when_closed()

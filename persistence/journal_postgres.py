@@ -13,6 +13,7 @@ import asyncpg
 
 from persistence.database import BORROW_TIMEOUT_S, SQL_FOLDER, borrowed, load_queries, unavailable_as
 from persistence.journal import JournalEntry, JournalRefused, JournalRow, JournalUnavailable
+from persistence.quarantine import SHARE_OF_ACTOR, SHARE_OF_DOCUMENT, USUAL_BOUNDS, QuarantineBounds, RefusedUpdate
 
 QUERIES = load_queries(SQL_FOLDER / "journal.sql")
 
@@ -20,12 +21,15 @@ QUERIES = load_queries(SQL_FOLDER / "journal.sql")
 class PostgresJournal:
     """See `Journal`. The pool's command_timeout and the time to get a connection bound every call."""
 
-    def __init__(self, pool: asyncpg.Pool, *, hold_connection: bool = False) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, *, hold_connection: bool = False, bounds: QuarantineBounds = USUAL_BOUNDS
+    ) -> None:
         """`hold_connection` keeps one of the pool for appends until `close`, which must then come before the pool's.
 
         It saves the pool's own work, a third of the CPU of a one-row commit. The pool needs two connections then.
         """
         self._pool = pool
+        self._bounds = bounds
         self._hold_connection = hold_connection
         self._held: asyncpg.Connection | None = None
         self._one_at_a_time = asyncio.Lock()
@@ -47,11 +51,23 @@ class PostgresJournal:
             rows = await connection.fetch(QUERIES["unfolded"], document_id)
         return [JournalRow(id=row["id"], update=row["update"], reach=row["reach"]) for row in rows]
 
-    async def quarantine(self, document_id: UUID, actor_id: str, reason: str, sha256: bytes, size_bytes: int) -> None:
+    async def quarantine(self, refused: RefusedUpdate) -> None:
         self._refuse_when_closed()
+        bounds = self._bounds
         with _refusals_told():
             async with borrowed(self._pool, JournalUnavailable) as connection:
-                await connection.execute(QUERIES["quarantine"], document_id, actor_id, reason, sha256, size_bytes)
+                await connection.execute(
+                    QUERIES["quarantine"],
+                    refused.document_id,
+                    refused.actor_id,
+                    refused.reason,
+                    refused.sha256,
+                    refused.size_bytes,
+                    bounds.content(refused),
+                    bounds.max_rows,
+                    bounds.max_rows * SHARE_OF_DOCUMENT,
+                    bounds.max_bytes * SHARE_OF_ACTOR,
+                )
 
     async def ping(self) -> None:
         self._refuse_when_closed()

@@ -13,7 +13,6 @@ held up, and whoever would acknowledge the refused one has been told not to.
 
 import asyncio
 import contextlib
-import hashlib
 import random
 import time
 from collections import deque
@@ -24,6 +23,7 @@ from typing import NamedTuple
 import structlog
 
 from persistence.journal import Journal, JournalEntry, JournalRefused, JournalUnavailable
+from persistence.quarantine import RefusedUpdate
 
 log = structlog.get_logger(__name__)
 
@@ -249,14 +249,10 @@ class Recorder:
 
     async def _set_aside(self, pending: _Pending, reason: str) -> None:
         entry = pending.entry
-        digest = hashlib.sha256(entry.update).digest()
+        refused = RefusedUpdate.of(entry.document_id, entry.actor_id, f"journal: {reason}", entry.update)
         log.error("journal_refused_update", document_id=str(entry.document_id), actor_id=entry.actor_id, reason=reason)
         with contextlib.suppress(JournalRefused):  # the log line is the trace then
-            await self._insist(
-                lambda: self._journal.quarantine(
-                    entry.document_id, entry.actor_id, f"journal: {reason}", digest, len(entry.update)
-                )
-            )
+            await self._insist(lambda: self._journal.quarantine(refused))
         for listener in self._refusal_listeners:
             _call(listener, pending.ticket, entry, reason)
 

@@ -115,6 +115,8 @@ class Answers:
         """Act once all the room holds now is durable, if `member` is still here."""
 
         def act_if_here() -> None:
+            if self._room.rebuild.puts_off_until_over(act_if_here):
+                return
             try:
                 if self._room.has_seat(member):
                     act()

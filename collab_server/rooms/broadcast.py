@@ -160,7 +160,7 @@ class Broadcast:
             self._update_pace.sent(now)
         self._send_now(update, sender)
 
-    def send_at_once(self, update: bytes, sender: Member) -> None:
+    def send_at_once(self, update: bytes, sender: Member | None) -> None:
         """Relay a sync answer, which may repeat what others wrote, or a piece of a big update now.
 
         Gathering would merge what was cut into pieces for being too much.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from collab_server.errors import Close, Refused
 from collab_server.firewall import UpdateGap
 from collab_server.rooms.offload import Offload
+from collab_server.rooms.rebuild import turn_when_whole
 from collab_server.update_split import Piece
 from persistence.sandbox import SandboxFailed
 
@@ -37,10 +38,11 @@ async def _take_in(room: Room, member: Member, update: bytes, offload: Offload, 
         pieces = await _checked(room, member, update, offload, is_answer)
         await _find_place(room, pieces)
         if pieces and not member.expelled:
-            room.prepare_for(len(update))
+            async with turn_when_whole(room, offload):
+                room.prepare_for(len(update))
         whole = True
         for piece in pieces:
-            async with offload.turn():
+            async with turn_when_whole(room, offload):
                 if member.expelled:
                     return
                 whole &= room.edit_piece(member, piece)
@@ -81,5 +83,5 @@ async def _checked(room: Room, member: Member, update: bytes, offload: Offload, 
             return [Piece(*piece) for piece in checked.pieces]
         client, clock = checked.gap
         if room.clocks.get(client, 0) <= known.get(client, 0):  # nobody has closed the gap meanwhile
-            room.set_aside(member, UpdateGap(client, clock), is_answer=is_answer)
+            room.set_aside(member, UpdateGap(client, clock), update, is_answer=is_answer)
             return []

@@ -77,6 +77,7 @@ class Member:
         "_cursors",
         "_denied",
         "_held",
+        "_holds",
         "_pause_reading",
         "_syncs",
         "acks",
@@ -130,7 +131,8 @@ class Member:
         self._denied = False
         self._cursors: TokenBucket | None = None
         self._pause_reading = pause_reading
-        self._held: list[bytes] | None = None  # messages that wait for a big update before them
+        self._held: list[bytes] | None = None  # messages that wait for a big update before them, or for a rebuild
+        self._holds = 0
 
     def may(self, action: Action) -> bool:
         """Whether this seat's role allows `action`."""
@@ -166,23 +168,28 @@ class Member:
 
     @property
     def is_held(self) -> bool:
-        """Whether messages wait for a big update before them. Nothing is read then, so silence says nothing."""
+        """Whether messages wait for what came before them. Nothing is read then, so silence says nothing."""
         return self._held is not None
 
     def hold(self) -> None:
-        """Let all further messages wait: what came before them takes longer than a turn of the loop."""
-        self._held = []
+        """Let all further messages wait: what came before them takes longer than a turn of the loop. May be nested."""
+        self._holds += 1
+        self._held = self._held or []
         self._pause_reading(True)
 
     def go_on(self, now: float) -> None:
-        """Act on the messages that waited, up to the next one that others wait for."""
+        """The end of a `hold`; of the last one: act on what waited, up to the next message that others wait for."""
+        self._holds -= 1
+        if self._holds:
+            return
         waited, self._held = self._held or [], None
         try:
             for payload in waited:
                 if not self.expelled:
                     self.receive(payload, now)
         except Refused as refusal:
-            self.close(refusal)
+            if not self.expelled:
+                self.close(refusal)
         except Exception:  # a fault of ours costs this connection
             self.close(Refused(Close.ROOM_UNAVAILABLE))
             raise
@@ -206,6 +213,8 @@ class Member:
 
     def caught_up(self) -> None:
         """The client has read what was queued: it gets all it missed, as one update. Raises `Refused`."""
+        if self.room.rebuild.puts_off(self):
+            return
         self.outbox.congested = False
         lag, self.lag = self.lag, None
         if lag is not None:

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import structlog
 
-from collab_server.big_work import Checked, PlainPiece, check_and_split, fold_and_split
+from collab_server.big_work import Checked, PlainPiece, check_and_split, fold_and_split, try_out
 from collab_server.errors import Close, Refused
 from collab_server.rooms.replica import BIG_DOCUMENT_BYTES, Replica
 from collab_server.tasks import Tasks
@@ -60,6 +60,10 @@ class Offload:
             except SandboxFailed as failure:
                 log.error("big_update_not_checked", reason=failure.reason, size_bytes=len(update))
                 raise Refused(Close.ROOM_UNAVAILABLE, "a large edit could not be checked: try again") from failure
+
+    async def try_out(self, stored: StoredDocument, update: bytes) -> Checked:
+        """Whether the stored document takes `update`. Raises `SandboxFailed` when it kills what tries."""
+        return await self._sandbox.run(try_out, stored.checkpoint, stored.updates, update, timeout_s=self._timeout_s)
 
     async def load(self, stored: StoredDocument) -> Replica:
         """Rebuild a document from storage. Raises `ReplicaBroken`, and `SandboxFailed` for a big one."""

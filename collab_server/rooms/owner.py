@@ -18,7 +18,10 @@ class RoomOwner(Protocol):
         """The room may have become empty."""
 
     def broken(self, room: Room) -> None:
-        """The room's copy is lost: whoever comes next needs a new room."""
+        """The room's copy broke: run its rebuild."""
 
-    def refused(self, room: Room, actor_id: str, reason: str, sha256: bytes, size_bytes: int) -> None:
-        """An update was refused; what is known of it, without its content."""
+    def lost(self, room: Room) -> None:
+        """The room gives up: whoever comes next needs a new one."""
+
+    def refused(self, room: Room, actor_id: str, reason: str, update: bytes) -> None:
+        """An update was refused: keep it apart."""

@@ -19,13 +19,14 @@ import structlog
 from collab_server.bus import Bus, BusUnavailable, Envelope
 from collab_server.errors import Close, Refused
 from collab_server.rooms.offload import Offload
+from collab_server.rooms.refusals import Refusals
 from collab_server.rooms.replica import Replica, ReplicaBroken
 from collab_server.rooms.room import CRDT_FAILURE, Room
 from collab_server.tasks import Tasks
 from collab_server.telemetry import Metrics
 from persistence.catalog import Document
 from persistence.checkpointer import Checkpointer
-from persistence.documents import Documents, DocumentUnloadable
+from persistence.documents import Documents, DocumentUnloadable, StoredDocument
 from persistence.errors import StorageUnavailable
 from persistence.journal import Journal, JournalEntry
 from persistence.recorder import Recorder
@@ -49,6 +50,7 @@ class RoomRules:
     checkpoint_after_s: float
     grace_s: float
     max_rooms: int = 10_000
+    rebuild_timeout_s: float = 10.0  # stock clients leave after 30 s without a word; 20 MB load in one
 
 
 class Registry:
@@ -71,7 +73,6 @@ class Registry:
         self.rooms: dict[str, Room] = {}
         self._documents = documents
         self._checkpointer = checkpointer
-        self._journal = journal
         self._recorder = recorder
         self._bus = bus
         self._offload = offload
@@ -87,6 +88,7 @@ class Registry:
         self._unsettled: dict[UUID, int] = {}  # document of a broken room → the newest ticket that room was given
         self._tasks = Tasks()
         self._housekeeper: asyncio.Task[None] | None = None
+        self._refusals = Refusals(journal, metrics, self._tasks)
         self._barred: dict[tuple[UUID, str], float] = {}  # who broke which document → until when
         recorder.add_refusal_listener(self._never_stored)
 
@@ -157,6 +159,11 @@ class Registry:
             room.dirty_bytes = sum(map(len, stored.updates))
         return room
 
+    async def stored(self, room: Room) -> StoredDocument:
+        """The document of `room` as storage holds it once everything it recorded is durable."""
+        await self._recorder.flush(room.ticket)
+        return await self._documents.load(room.document)
+
     # What rooms report
 
     def edited(self, room: Room) -> None:
@@ -171,15 +178,21 @@ class Registry:
             self._dirty[room] = 0.0
 
     def broken(self, room: Room) -> None:
-        """A room lost its copy: forget it, the next member loads it again."""
-        self._metrics.rooms_broken.inc()
+        """A room's copy broke: rebuild it from storage."""
+        self._tasks.start(room.rebuild.run(self._load_again, self._rules.rebuild_timeout_s), "rebuild-room")
+
+    async def _load_again(self, room: Room) -> Replica:
+        return await self._offload.load(await self.stored(room))
+
+    def lost(self, room: Room) -> None:
+        """A room gave up: forget it, the next member loads it again."""
+        self._metrics.room_rebuilds["given_up"].inc()
         self._unsettled[room.document.id] = room.ticket
         self._drop(room)
 
-    def refused(self, room: Room, actor_id: str, reason: str, sha256: bytes, size_bytes: int) -> None:
-        """A room refused an update: keep a note of it for the operator."""
-        note = self._journal.quarantine(room.document.id, actor_id, reason, sha256, size_bytes)
-        self._tasks.start(note, "quarantine-note")
+    def refused(self, room: Room, actor_id: str, reason: str, update: bytes) -> None:
+        """A room refused an update: keep it for the operator."""
+        self._refusals.keep(room.document.id, actor_id, reason, update)
         if reason == CRDT_FAILURE:
             if len(self._barred) >= MOST_BARRED:
                 del self._barred[next(iter(self._barred))]

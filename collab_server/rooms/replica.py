@@ -284,6 +284,11 @@ class Replica:
             return self.snapshot.size_bytes
         return None if self._encoded is None else len(self._encoded)
 
+    def become(self, fresh: Replica) -> None:
+        """Hold what `fresh` holds, which is not to be used any more; the broken copy is let go of untouched."""
+        for name in Replica.__slots__:
+            setattr(self, name, getattr(fresh, name))
+
     def forget(self) -> None:
         """Make every later use fail."""
         self._broken = True

@@ -7,7 +7,6 @@ journals and publishes it. Called by members (from the network), by the bus, and
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterable
 
@@ -28,6 +27,7 @@ from collab_server.rooms.offload import Offload
 from collab_server.rooms.owner import RoomOwner
 from collab_server.rooms.peers import Peers
 from collab_server.rooms.publication import Publication
+from collab_server.rooms.rebuild import Rebuild
 from collab_server.rooms.replica import BIG_DOCUMENT_BYTES, Replica, ReplicaBroken
 from collab_server.telemetry import Metrics, Tally
 from collab_server.update_reading import NO_UPDATE
@@ -89,6 +89,8 @@ class Room:
         self._peers = Peers(document.id, replica, self.cursors, bus, publication, lambda: self.ticket)
         self.bounds = Bounds(bounds, replica, recorder, metrics, document.id)
         self.roster = Roster()
+        self.rebuild = Rebuild(self, replica, owner)
+        self.is_lost = False
 
     # Members
 
@@ -100,6 +102,7 @@ class Room:
     def join(self, member: Member) -> None:
         """Seat `member`: ask it for what the room lacks, if it may write, and show it who is here."""
         self.members.add(member)
+        self.rebuild.joined(member)
         self.metrics.members.inc()
         self.roster.enter(member, Person(member.identity.subject, member.identity.name, member.role), now=member.since)
         if member.may(Action.WRITE_DOCUMENT):
@@ -169,7 +172,7 @@ class Room:
         except UpdateRefused as error:
             raise Refused(Close.MALFORMED, f"state vector: {error.reason}") from None
         except ReplicaBroken:
-            self.reload()
+            self.rebuild.begin()
             raise Refused(Close.ROOM_RELOADED) from None
 
     def synchronise(self, member: Member, state_vector: bytes) -> None:
@@ -188,7 +191,7 @@ class Room:
             try:
                 self._replica.cut_up()
             except ReplicaBroken:
-                self.reload()
+                self.rebuild.begin()
                 raise Refused(Close.ROOM_RELOADED) from None
 
     async def renew_snapshot(self) -> None:
@@ -213,12 +216,12 @@ class Room:
             before = None if member.lag is None else self.clocks
             summary = self._replica.apply(update)
         except UpdateGap as gap:
-            self.set_aside(member, gap, is_answer=is_answer)
+            self.set_aside(member, gap, update, is_answer=is_answer)
             return
         except UpdateRefused as error:
             raise self.refusal_of(member, error.reason, update) from None
         except ReplicaBroken as error:
-            raise self._broken_by(member, update) from error
+            raise self._broken_by(member, update, error) from error
         if summary is not None:
             if before is not None and member.lag is not None:
                 member.lag.wrote(before, summary.clocks)
@@ -244,7 +247,7 @@ class Room:
         except UpdateRefused as error:
             raise self.refusal_of(member, error.reason, piece.update) from None
         except ReplicaBroken as error:
-            raise self._broken_by(member, piece.update) from error
+            raise self._broken_by(member, piece.update, error) from error
         if is_news:
             if before is not None and member.lag is not None:
                 member.lag.wrote(before, piece.ends)
@@ -267,23 +270,26 @@ class Room:
         if member.acks is not None:
             member.acks.set_aside += 1
 
-    def set_aside(self, member: Member, gap: UpdateGap, *, is_answer: bool) -> None:
+    def set_aside(self, member: Member, gap: UpdateGap, update: bytes, *, is_answer: bool) -> None:
         """Leave an update with a gap without effect and ask for what is missing. Raises `Refused` after an answer."""
         self.metrics.gaps["client"].inc()
         self._leave_unacknowledged(member)
         if is_answer:
+            self._owner.refused(self, member.identity.subject, "gap", update)
             raise Refused(Close.UPDATE_REFUSED, f"this copy of the document has a gap: {gap}")
         member.ask_for_sync()
 
     def refusal_of(self, member: Member, reason: str, update: bytes) -> Refused:
-        """Note that the firewall refused `update` of `member`, and how to tell."""
-        self._quarantine(member, reason, update)
+        """Keep `update` of `member`, which was refused, and say how to tell."""
+        self._owner.refused(self, member.identity.subject, reason, update)
         return Refused(Close.UPDATE_REFUSED, f"{Close.UPDATE_REFUSED.text} ({reason})")
 
-    def _broken_by(self, member: Member, update: bytes) -> Refused:
+    def _broken_by(self, member: Member, update: bytes, error: ReplicaBroken) -> Refused:
+        if error.__cause__ is None:  # somebody else's update did it
+            return Refused(Close.ROOM_RELOADED)
         refusal = self.refusal_of(member, CRDT_FAILURE, update)
-        member.close(refusal)  # before the others, who are told to come back
-        self.reload()
+        member.close(refusal)  # before the others are made to wait
+        self.rebuild.begin()
         return refusal
 
     def _record(self, member: Member, update: bytes, summary: UpdateSummary) -> None:
@@ -305,25 +311,14 @@ class Room:
         tally.count += 1
         self.metrics.update_bytes.count += len(update)
 
-    def _quarantine(self, member: Member, reason: str, update: bytes) -> None:
-        self.metrics.updates_refused[reason].inc()
-        digest = hashlib.sha256(update).digest()
-        log.warning(
-            "update_refused",
-            document_id=str(self.document.id),
-            actor=member.identity.subject,
-            reason=reason,
-            sha256=digest.hex(),
-            size_bytes=len(update),
-        )
-        self._owner.refused(self, member.identity.subject, reason, digest, len(update))
-
     def reload(self) -> None:
         """Give this copy up: everyone reconnects to a room rebuilt from storage. What was recorded is not lost."""
-        log.error("room_broken", document_id=str(self.document.id), members=len(self.members))
+        log.error("room_lost", document_id=str(self.document.id), members=len(self.members))
+        self.is_lost = True
         self._replica.forget()
-        self._owner.broken(self)
+        self._owner.lost(self)
         self.close(Refused(Close.ROOM_RELOADED))
+        self.rebuild.give_up()
 
     def close(self, refusal: Refused) -> None:
         """End every member's connection with `refusal`, after all that was on its way."""
@@ -350,6 +345,8 @@ class Room:
 
     def receive(self, envelope: Envelope) -> None:
         """Act on an envelope of another task. Its content is checked like a client's."""
+        if self.rebuild.sets_aside(envelope):
+            return
         try:
             match envelope.kind:
                 case EnvelopeKind.UPDATE | EnvelopeKind.SYNC_REPLY:
@@ -365,7 +362,7 @@ class Room:
             log.warning("envelope_refused", kind=envelope.kind.value, origin=envelope.origin, reason=str(error))
         except ReplicaBroken:
             self.metrics.bus_refused[CRDT_FAILURE].inc()
-            self.reload()
+            self.rebuild.begin()
 
     def _merge(self, envelope: Envelope) -> None:
         try:

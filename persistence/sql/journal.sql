@@ -13,9 +13,24 @@ where document_id = $1 and folded_into is null
 order by id
 
 -- name: quarantine
--- Note an update that was set aside, without its content.
-insert into quarantined_updates (document_id, actor_id, reason, sha256, size_bytes)
-values ($1, $2, $3, $4, $5)
+-- Keep an update that was refused: too much of an actor's content leaves its digest, too many rows only a count.
+with here as (
+  select count(*) filter (where actor_id = $2) as of_actor, count(*) as of_all
+  from quarantined_updates where document_id = $1 and reason <> 'crash'
+), held as (
+  select coalesce(sum(octet_length(content)), 0) as bytes from quarantined_updates where actor_id = $2
+), fits as (
+  -- A row that bars its actor is always kept: it cost a process.
+  select $3 = 'crash' or (of_actor < $7 and of_all < $8) as yes from here
+), counted as (
+  update quarantined_updates set unkept = unkept + 1
+  where not (select yes from fits) and id = (
+    select id from quarantined_updates where document_id = $1 order by actor_id = $2 desc, id desc limit 1
+  )
+)
+insert into quarantined_updates (document_id, actor_id, reason, sha256, size_bytes, content)
+select $1, $2, $3, $4, $5, case when held.bytes + octet_length($6::bytea) <= $9 then $6::bytea end
+from fits, held where fits.yes
 
 -- name: ping
 -- Does the journal's table answer?

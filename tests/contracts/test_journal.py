@@ -16,6 +16,7 @@ from persistence.database import create_pool
 from persistence.journal import Journal, JournalEntry, JournalRefused, JournalUnavailable
 from persistence.journal_memory import MemoryJournal
 from persistence.journal_postgres import PostgresJournal
+from persistence.quarantine import RefusedUpdate
 from tests.services.fixtures_postgres import PostgresOfMajor
 from tests.services.postgres import second_major
 
@@ -115,7 +116,7 @@ async def test_an_update_of_8_megabytes_comes_back_whole(bench: Bench) -> None:
 
 
 async def test_an_update_is_quarantined_even_when_its_document_is_gone(bench: Bench) -> None:
-    await bench.journal.quarantine(uuid4(), "mallory", "depth", bytes(32), 52_000)
+    await bench.journal.quarantine(RefusedUpdate.of(uuid4(), "mallory", "depth", b"\x00" * 52_000))
 
 
 async def test_an_open_journal_answers_and_a_closed_one_is_unavailable(bench: Bench) -> None:

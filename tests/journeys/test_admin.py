@@ -21,7 +21,7 @@ from tests.services.server import ServerProcess
 from tests.services.tokens import token
 
 OPEN_PATHS = ["/healthz", "/readyz", "/metrics"]
-GUARDED_PATHS = ["/rooms", "/rooms/anything"]
+GUARDED_PATHS = ["/rooms", "/rooms/anything", "/quarantine", "/quarantine/1/update"]
 SECRET_TEXT = "canary-of-the-text"
 
 

@@ -17,6 +17,7 @@ from random import Random
 
 import pytest
 from pycrdt import Array, Doc, Map, Text
+from websockets.exceptions import InvalidStatus
 
 from collab_server.wire import yjs
 from collab_server.wire.messages import Awareness, QueryAwareness, SyncStep1, Update
@@ -180,13 +181,14 @@ async def test_a_refused_update_leaves_a_note_of_who_why_and_what_but_not_its_co
     )
 
 
-async def test_what_only_the_crdt_notices_costs_its_sender_the_seat_and_the_others_a_reconnect(
+async def test_what_only_the_crdt_notices_costs_its_sender_the_seat_and_nobody_else_anything(
     server: ServerProcess,
 ) -> None:
     document = "half-applied"
     editors = token(server, "ada")
     # Sound in itself, but its parent is a word in an array, which can hold nothing.
     poison = update(structs(5, 0, [item(4, text("a"), parent=(1, 0))]))
+    rebuilt = metric(server, "collab_room_rebuilds_total", outcome="rebuilt")
     async with (
         Client(server.websocket_url, document, token=editors) as ada,
         Client(server.websocket_url, document, token=editors) as bob,
@@ -195,19 +197,22 @@ async def test_what_only_the_crdt_notices_costs_its_sender_the_seat_and_the_othe
         await ada.send(Update(corpus_document()))
         await ada.type("kept")
         await bob.until_text("kept")
-        assert (await offend(server, document, Hostile("update", "", "", poison), role="editor"))[0] == 4409
-        assert (await ada.until_closed())[0] == 4501
-        assert (await bob.until_closed())[0] == 4501
+        async with Client(server.websocket_url, document, token=token(server, "mallory"), hello=False) as mallory:
+            await mallory.send(Update(poison))
+            await ada.type("!")  # in the midst of the rebuild, or close to it
+            assert (await mallory.until_closed())[0] == 4409
+        await bob.until_text("kept!")
+        await bob.type("?")
+        await ada.until_text("kept!?")
         await eve.type("undisturbed")
-        async with (
-            Client(server.websocket_url, document, token=editors) as ada_again,
-            Client(server.websocket_url, document, token=editors) as bob_again,
-        ):
-            assert str(ada_again.text) == "kept"
-            assert ada_again.doc.get_state() == bob.doc.get_state()
-            await ada_again.type("!")
-            await bob_again.until_text("kept!")
-        assert eve.closed is None
+        assert (ada.closed, bob.closed, eve.closed) == (None, None, None)
+        assert metric(server, "collab_room_rebuilds_total", outcome="rebuilt") == rebuilt + 1
+        with pytest.raises(InvalidStatus) as barred:  # on this task at once
+            await Client(server.websocket_url, document, token=token(server, "mallory")).__aenter__()
+        assert barred.value.response.status_code == 400
+        async with Client(server.websocket_url, document, token=editors) as late:
+            assert str(late.text) == "kept!?"
+            assert late.doc.get_state() == bob.doc.get_state()
     notes = await rows(server, QUARANTINED, document)
     assert [(note["actor_id"], note["reason"], note["sha256"]) for note in notes] == [
         ("mallory", "crdt_failure", hashlib.sha256(poison).digest())

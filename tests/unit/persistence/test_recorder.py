@@ -226,7 +226,7 @@ async def test_a_refused_entry_is_set_aside_and_holds_up_nobody() -> None:
     for ticket in (31, 32, 100):
         passed = next(place for place, (kind, at) in enumerate(order) if kind == "durable" and at >= ticket)
         assert order.index(("refused", ticket)) < passed
-    noted = journal.quarantined[0]
+    noted = next(iter(journal.quarantined))
     assert (noted.document_id, noted.actor_id, noted.size_bytes) == (gone, "alice", 1)
     assert noted.sha256 == hashlib.sha256(bytes([30])).digest()
     assert noted.reason == "journal: no such document"

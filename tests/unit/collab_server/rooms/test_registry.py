@@ -205,8 +205,8 @@ async def test_members_of_a_document_the_journal_refuses_are_sent_back_to_storag
 async def test_who_broke_a_room_may_not_write_to_that_document_for_a_while() -> None:
     async with house() as at:
         room = await at.room()
-        at.registry.refused(room, "eve", "crdt_failure", b"\0" * 32, 9)
-        at.registry.refused(room, "bob", "truncated", b"\0" * 32, 9)
+        at.registry.refused(room, "eve", "crdt_failure", b"\0" * 9)
+        at.registry.refused(room, "bob", "truncated", b"\0" * 9)
         assert at.registry.bars(room.document, "eve")
         assert not at.registry.bars(room.document, "bob")
         assert not at.registry.bars(dataclasses.replace(room.document, id=uuid4()), "eve")
