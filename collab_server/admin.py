@@ -67,6 +67,7 @@ class Admin:
                 Route("/rooms", self._for_admins(self._rooms)),
                 Route("/rooms/{document}", self._for_admins(self._room)),
                 *self._quarantine.routes(self._for_admins),
+                Route("/rooms/{document}/checkpoint", self._for_admins(self._checkpoint), methods=["POST"]),
             ]
         )
 
@@ -90,6 +91,7 @@ class Admin:
         self._server.measure()
         metrics.tasks.set(len(asyncio.all_tasks()))
         metrics.bus_dropped.set(self._bus.dropped)
+        metrics.unfolded_updates.set(sum(room.dirty_updates for room in self._server.registry.rooms.values()))
         metrics.loop_lag_max_s.set(self._heartbeat.take_longest_s())
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
@@ -116,6 +118,14 @@ class Admin:
                 "seats": [_describe(member, now) for member in room.members],
             }
         )
+
+    async def _checkpoint(self, request: Request) -> Response:
+        """Make a checkpoint now, e.g. before a backup or a risky step; 503 when storage would not have it."""
+        room = self._server.registry.rooms.get(request.path_params["document"])
+        if room is None:
+            return _json({"error": "this document is not open in this process"}, 404)
+        stored = await self._server.registry.checkpoint(room)
+        return _json(_summary(room), 200 if stored else 503)
 
     def _for_admins(self, endpoint: Endpoint) -> Endpoint:
         async def guarded(request: Request) -> Response:

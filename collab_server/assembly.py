@@ -11,6 +11,7 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import asyncpg
@@ -32,15 +33,17 @@ from collab_server.errors import ConfigurationError
 from collab_server.health import Health
 from collab_server.heartbeat import Heartbeat
 from collab_server.http_port import HttpPort
+from collab_server.pruning import Pruning
 from collab_server.rooms.acknowledgements import Acknowledgements
 from collab_server.rooms.bounds import RoomBounds
 from collab_server.rooms.offload import Offload
 from collab_server.rooms.publication import Publication
 from collab_server.rooms.refusals import sweep
-from collab_server.rooms.registry import Registry, RoomRules
+from collab_server.rooms.registry import Registry
 from collab_server.rooms.reinstate import Reinstatement
 from collab_server.rooms.replica import Replica
 from collab_server.rooms.room import Room
+from collab_server.rooms.triggers import RoomRules
 from collab_server.server import Server
 from collab_server.settings import Auth, Settings
 from collab_server.tasks import Tasks
@@ -58,7 +61,9 @@ from persistence.database import create_pool
 from persistence.documents import Documents
 from persistence.embedded_placement import EmbeddedPostgresError
 from persistence.embedded_postgres import EmbeddedPostgres
+from persistence.history_postgres import PostgresHistory
 from persistence.journal_postgres import PostgresJournal
+from persistence.pruner import Pruner
 from persistence.quarantine import QuarantineBounds
 from persistence.quarantine_postgres import PostgresQuarantine
 from persistence.recorder import Recorder
@@ -107,6 +112,8 @@ async def assembled(settings: Settings, announce: Announce) -> AsyncIterator[Par
         watching = Tasks()
         watching.start(health.watch(), "health")
         watching.start(sweep(quarantine, settings.quarantine_days), "quarantine-sweep")
+        pruner = Pruner(PostgresHistory(pool), blobs, timedelta(days=settings.history_days))
+        watching.start(Pruning(pruner, settings.prune_every_s, metrics).watch(), "pruning")
         stack.push_async_callback(watching.close)
         admission = Admission(
             authenticator, PostgresPermissions(pool), PostgresCatalog(pool), frozenset(settings.allowed_origins)
@@ -284,8 +291,10 @@ async def _registry(
         )
 
     return Registry(
-        documents=Documents(table, blobs),
-        checkpointer=Checkpointer(catalog, table, blobs, sandbox, settings.checkpoint_timeout_s),
+        documents=Documents(table, blobs, metrics.checkpoints_unreadable),
+        checkpointer=Checkpointer(
+            catalog, table, blobs, sandbox, settings.checkpoint_timeout_s, metrics.checkpoints_unreadable
+        ),
         journal=journal,
         recorder=recorder,
         bus=bus,

@@ -118,15 +118,29 @@ class Settings(BaseSettings):
     max_document_bytes: PositiveInt = Field(
         32 * MIB, description="Size of a document that may only shrink; no more than one message should hold."
     )
-    room_grace_s: float = Field(30, ge=0, description="How long an empty room stays in memory.")
-    checkpoint_after_updates: PositiveInt = Field(500, description="Journaled updates that make a checkpoint due.")
-    checkpoint_after_bytes: PositiveInt = Field(MIB, description="Journaled bytes that make a checkpoint due.")
+    room_grace_s: float = Field(
+        30,
+        ge=0,
+        description="How long an empty room stays in memory, and up to a quarter longer; then it is checkpointed.",
+    )
+    checkpoint_after_updates: PositiveInt = Field(
+        500, description="Journaled updates that make a checkpoint due; a quarter fewer in some rooms."
+    )
+    checkpoint_after_bytes: PositiveInt = Field(
+        MIB, description="Journaled bytes that make a checkpoint due; a quarter fewer in some rooms."
+    )
     checkpoint_after_s: PositiveFloat = Field(
-        20, description="Seconds after its first new update that a room is checkpointed."
+        20, description="Seconds after its first new update that a room is checkpointed, give or take a quarter."
     )
     checkpoint_timeout_s: PositiveFloat = Field(60, description="Time the worker process has for one fold.")
     checkpoint_workers: PositiveInt = Field(1, description="Worker processes that fold documents.")
     checkpoint_worker_bytes: PositiveInt = Field(2048 * MIB, description="Address space of a worker process.")
+    history_days: float = Field(
+        30, ge=0, description="How long updates are kept once checkpoints hold them; 0: no longer than needed."
+    )
+    prune_every_s: PositiveFloat = Field(
+        300, description="Time between two rounds of dropping old updates and checkpoints, give or take half."
+    )
     big_update_bytes: PositiveInt = Field(
         64 * 1024, description="Size above which an update is checked in a worker process and applied in pieces."
     )

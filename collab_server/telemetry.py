@@ -24,6 +24,7 @@ LATENCY_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
 # From the loop's own timer precision (1 ms) over the promise that nothing stalls it for 50 ms to the watchdog's limit.
 LAG_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
+PRUNE_BUCKETS_S = (0.01, 0.1, 1.0, 10.0, 60.0, 300.0)
 TICK_BUCKETS_S = (0.002, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1)
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which nobody reads
@@ -179,6 +180,29 @@ class Metrics:
             "Time from acting on an edit until its journal transaction has committed.",
             LATENCY_BUCKETS_S,
             registry,
+        )
+        self.checkpoints_unreadable = Counter(
+            "collab_checkpoints_unreadable", "Checkpoints found missing or changed when they were read.", registry
+        )
+        self.documents_unloadable = Counter(
+            "collab_documents_unloadable", "Loads refused because storage does not hold the whole document.", registry
+        )
+        self.unfolded_updates = Gauge(
+            "collab_unfolded_updates", "Updates of open rooms that no checkpoint holds.", registry=registry
+        )
+        self.pruned = ByLabel("collab_pruned", "Rows, generations and orphan blobs let go of.", "kind", registry)
+        self.prune_s = Histogram(
+            "collab_prune_seconds", "Time of one pruning run.", buckets=PRUNE_BUCKETS_S, registry=registry
+        )
+        self.prune_failures = Counter("collab_prune_failures", "Pruning runs that failed or were cut short.", registry)
+        self.oldest_row_s = Gauge(
+            "collab_oldest_folded_row_seconds", "Age of the oldest folded row that could be pruned.", registry=registry
+        )
+        self.blobs_missing = Gauge(
+            "collab_blobs_missing", "Blobs that kept generations name and the store has not.", registry=registry
+        )
+        self.blobs_ahead = Gauge(
+            "collab_blobs_ahead", "Blobs of generations or documents the database does not know.", registry=registry
         )
         self.journal_backlog_bytes = Gauge(
             "collab_journal_backlog_bytes", "Bytes of edits not yet committed.", registry=registry

@@ -46,8 +46,11 @@ class Blobs(Protocol):
     async def delete(self, key: str) -> None:
         """Remove the blob; removing what is not there is success."""
 
-    async def list_keys(self, prefix: str) -> list[str]:
-        """Every key that begins with `prefix` (any string, a whole path or not), sorted by code point."""
+    async def list_keys(self, prefix: str, *, older_than_s: float = 0) -> list[str]:
+        """Every key that begins with `prefix` (any string, a whole path or not), sorted by code point.
+
+        `older_than_s` above 0 leaves out what was stored within so many seconds; clocks may differ by some.
+        """
 
     async def ping(self) -> None:
         """Return if the store answers now."""

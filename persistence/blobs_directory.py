@@ -41,8 +41,8 @@ class DirectoryBlobs:
     async def delete(self, key: str) -> None:
         await self._threads.run(self._delete, check_key(key))
 
-    async def list_keys(self, prefix: str) -> list[str]:
-        return await self._threads.run(self._list_keys, prefix)
+    async def list_keys(self, prefix: str, *, older_than_s: float = 0) -> list[str]:
+        return await self._threads.run(self._list_keys, prefix, older_than_s)
 
     async def ping(self) -> None:
         await self._threads.run(self._ping)
@@ -95,7 +95,7 @@ class DirectoryBlobs:
             path.unlink()
             _sync_folder(path.parent)
 
-    def _list_keys(self, prefix: str) -> list[str]:
+    def _list_keys(self, prefix: str, older_than_s: float) -> list[str]:
         folder, slash, _ = prefix.rpartition("/")
         try:
             start = self._objects / check_key(folder) if slash else self._objects
@@ -103,9 +103,26 @@ class DirectoryBlobs:
             return []
         with _unavailable():
             self._require_tree()
-            paths = (Path(folder, name) for folder, _, names in os.walk(start) for name in names)
-            keys = (path.relative_to(self._objects).as_posix() for path in paths)
-            return sorted(key for key in keys if key.startswith(prefix))
+            paths = (Path(folder, name) for folder, _, names in self._walk(start, prefix) for name in names)
+            keys = sorted(path.relative_to(self._objects).as_posix() for path in paths)
+            before = time.time() - older_than_s
+            return [
+                key for key in keys if key.startswith(prefix) and (not older_than_s or self._stored_before(key, before))
+            ]
+
+    def _walk(self, start: Path, prefix: str) -> Iterator[tuple[str, list[str], list[str]]]:
+        """Of the folder the prefix ends in, only what its rest allows: others may hold a hundred thousand documents."""
+        rest = prefix.rpartition("/")[2]
+        for folder, folders, names in os.walk(start):
+            if Path(folder) == start:
+                folders[:] = [name for name in folders if name.startswith(rest)]
+            yield folder, folders, names
+
+    def _stored_before(self, key: str, before: float) -> bool:
+        try:
+            return (self._objects / key).stat().st_mtime < before
+        except FileNotFoundError:  # deleted meanwhile
+            return False
 
     def _require_tree(self) -> None:
         """A disk that is not mounted must not look like a store that lost its blobs."""

@@ -3,6 +3,8 @@
 It must never be named where a checkpoint is to outlive the process.
 """
 
+import time
+
 from persistence.blobs import BlobExists, BlobMissing, BlobsUnavailable, check_key
 
 
@@ -11,6 +13,7 @@ class MemoryBlobs:
 
     def __init__(self) -> None:
         self._bodies: dict[str, bytes] = {}
+        self._stored_at: dict[str, float] = {}
         self._closed = False
 
     async def put(self, key: str, body: bytes, *, only_if_absent: bool = False) -> None:
@@ -19,6 +22,7 @@ class MemoryBlobs:
         if only_if_absent and self._bodies.get(key, body) != body:
             raise BlobExists(key)
         self._bodies[key] = bytes(body)
+        self._stored_at[key] = time.time()
 
     async def get(self, key: str) -> bytes:
         self._refuse_when_closed()
@@ -31,9 +35,11 @@ class MemoryBlobs:
         self._refuse_when_closed()
         self._bodies.pop(check_key(key), None)
 
-    async def list_keys(self, prefix: str) -> list[str]:
+    async def list_keys(self, prefix: str, *, older_than_s: float = 0) -> list[str]:
         self._refuse_when_closed()
-        return sorted(key for key in self._bodies if key.startswith(prefix))
+        keys = sorted(key for key in self._bodies if key.startswith(prefix))
+        before = time.time() - older_than_s
+        return [key for key in keys if not older_than_s or self._stored_at[key] < before]
 
     async def ping(self) -> None:
         self._refuse_when_closed()

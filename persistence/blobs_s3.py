@@ -6,6 +6,7 @@ boto3's usual chain or from a session its maker passes in. Assembled wherever a 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import boto3
@@ -41,7 +42,8 @@ class S3Blobs:
     ) -> None:
         """`endpoint_url` names an S3-compatible server; AWS when None. Makes no request."""
         self._bucket = bucket
-        self._threads = StoreThreads(max_threads)
+        # Apart: when every upload hangs, who opens a document must not queue behind them.
+        self._readers, self._writers = StoreThreads(max_threads), StoreThreads(max_threads)
         self._client: S3Client = (session or boto3.Session()).client(
             "s3",
             region_name=region,
@@ -50,29 +52,30 @@ class S3Blobs:
                 connect_timeout=CONNECT_TIMEOUT_S,
                 read_timeout=READ_TIMEOUT_S,
                 retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
-                max_pool_connections=max_threads,
+                max_pool_connections=2 * max_threads,
                 # Stand-ins seldom resolve bucket.host; AWS itself wants virtual hosts.
                 s3={"addressing_style": "virtual" if endpoint_url is None else "path"},
             ),
         )
 
     async def put(self, key: str, body: bytes, *, only_if_absent: bool = False) -> None:
-        await self._threads.run(self._put_new if only_if_absent else self._put, check_key(key), body)
+        await self._writers.run(self._put_new if only_if_absent else self._put, check_key(key), body)
 
     async def get(self, key: str) -> bytes:
-        return await self._threads.run(self._get, check_key(key))
+        return await self._readers.run(self._get, check_key(key))
 
     async def delete(self, key: str) -> None:
-        await self._threads.run(self._delete, check_key(key))
+        await self._writers.run(self._delete, check_key(key))
 
-    async def list_keys(self, prefix: str) -> list[str]:
-        return await self._threads.run(self._list_keys, prefix)
+    async def list_keys(self, prefix: str, *, older_than_s: float = 0) -> list[str]:
+        return await self._readers.run(self._list_keys, prefix, older_than_s)
 
     async def ping(self) -> None:
-        await self._threads.run(self._ping)
+        await self._readers.run(self._ping)
 
     async def close(self) -> None:
-        await self._threads.close()
+        await self._readers.close()
+        await self._writers.close()
         self._client.close()
 
     def _put(self, key: str, body: bytes) -> None:
@@ -102,13 +105,19 @@ class S3Blobs:
         with _mapped():
             self._client.delete_object(Bucket=self._bucket, Key=key)
 
-    def _list_keys(self, prefix: str) -> list[str]:
+    def _list_keys(self, prefix: str, older_than_s: float) -> list[str]:
+        before = datetime.now(UTC) - timedelta(seconds=older_than_s)
         with _mapped():
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._bucket, Prefix=prefix, PaginationConfig={"PageSize": PAGE_KEYS}
             )
             # S3 sorts by UTF-8 bytes, which is by code point; some compatible servers do not sort at all.
-            return sorted(entry["Key"] for page in pages for entry in page.get("Contents", ()))
+            return sorted(
+                entry["Key"]
+                for page in pages
+                for entry in page.get("Contents", ())
+                if not older_than_s or entry["LastModified"] < before
+            )
 
     def _ping(self) -> None:
         with _mapped():

@@ -35,6 +35,10 @@ class MemoryCatalog:
         if self.knows(document_id):
             self.contents[document_id] = Content(words, characters, content_key)
 
+    def ids(self) -> list[UUID]:
+        """The internal keys of all documents."""
+        return [document.id for document in self._by_name.values()]
+
     def knows(self, document_id: UUID) -> bool:
         """Whether a document has this internal key."""
         return self.by_id(document_id) is not None

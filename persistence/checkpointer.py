@@ -1,4 +1,4 @@
-"""Making a checkpoint: fold, verify, store, read back, and only then let go of the journal's rows.
+"""Making a checkpoint: fold, verify, store, read back, and only then mark the journal's rows as folded.
 
 It must never mark a row as folded unless a state that holds it lies in object storage, was loaded once, and was read
 back byte for byte; and never fold in this process. Any task may try at any time: the generation decides who wins.
@@ -16,6 +16,7 @@ from persistence.blobs import BlobExists, BlobMissing, Blobs
 from persistence.catalog import Catalog, Document
 from persistence.checkpoints import Checkpoint, CheckpointTable
 from persistence.compression import compress
+from persistence.counts import NOT_COUNTED, Count
 from persistence.documents import Documents, Recovered
 from persistence.errors import StorageUnavailable
 from persistence.fold import FoldResult, fold, render
@@ -43,7 +44,7 @@ class Packed:
 
 
 class Checkpointer:
-    """Makes checkpoints and forgets old ones. Calls may overlap, for one document too: one of them wins."""
+    """Makes checkpoints. Calls may overlap, for one document too: one of them wins."""
 
     def __init__(
         self,
@@ -52,16 +53,17 @@ class Checkpointer:
         blobs: Blobs,
         sandbox: Sandbox,
         fold_timeout_s: float = FOLD_TIMEOUT_S,
+        unreadable: Count = NOT_COUNTED,
     ) -> None:
         self._fold_timeout_s = fold_timeout_s
         self._catalog = catalog
         self._checkpoints = checkpoints
         self._blobs = blobs
         self._sandbox = sandbox
-        self._documents = Documents(checkpoints, blobs)
+        self._documents = Documents(checkpoints, blobs, unreadable)
 
     async def checkpoint(self, document: Document) -> Checkpoint | None:
-        """Fold what the newest generation lacks into a new one, then render it and prune.
+        """Fold what the newest generation lacks into a new one, then render it.
 
         None when there is nothing to fold (yet), or when another task has made this generation. Raises
         StorageUnavailable and SandboxFailed (try again later), CheckpointRefused and DocumentUnloadable (look into it).
@@ -79,18 +81,11 @@ class Checkpointer:
         if not await self._checkpoints.record(checkpoint, folded.contained_ids):
             await self._discard(checkpoint)
             return None
-        await self._tidy_up(document, checkpoint, folded.state)
+        try:
+            await self._render(document, checkpoint, folded.state)
+        except (StorageUnavailable, SandboxFailed) as error:  # the checkpoint is no less a checkpoint
+            log.warning("content_not_rendered", document_id=str(document.id), reason=str(error))
         return checkpoint
-
-    async def prune(self, document: Document) -> int:
-        """Forget the generations before the newest three, their blobs, and the rows all three hold; returns how many.
-
-        The table goes first: a crash in between leaves a blob nobody names, never a name without its blob.
-        """
-        forgotten = await self._checkpoints.prune(document.id)
-        for checkpoint in forgotten:
-            await self._blobs.delete(checkpoint.key)
-        return len(forgotten)
 
     async def _store(self, document: Document, found: Recovered, folded: FoldResult) -> Checkpoint:
         generation = found.newest.generation + 1 if found.newest else 1
@@ -121,17 +116,6 @@ class Checkpointer:
                 await self._blobs.delete(loser.key)
         except StorageUnavailable as error:
             log.warning("orphan_blob_left", key=loser.key, reason=type(error).__name__)
-
-    async def _tidy_up(self, document: Document, checkpoint: Checkpoint, state: bytes) -> None:
-        """What may fail without the checkpoint being any less a checkpoint."""
-        try:
-            await self._render(document, checkpoint, state)
-        except (StorageUnavailable, SandboxFailed) as error:
-            log.warning("content_not_rendered", document_id=str(document.id), reason=str(error))
-        try:
-            await self.prune(document)
-        except StorageUnavailable as error:
-            log.warning("old_generations_left", document_id=str(document.id), reason=str(error))
 
     async def _render(self, document: Document, checkpoint: Checkpoint, state: bytes) -> None:
         text = await self._sandbox.run(render, state, timeout_s=RENDER_TIMEOUT_S)

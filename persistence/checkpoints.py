@@ -1,8 +1,8 @@
 """The checkpoint table: which folded states of a document exist, and which journal rows each of them holds.
 
 Generation n+1 can be recorded once, by whoever comes first; that is the fence between two tasks that fold the same
-document. It must never mark a row as folded except in the transaction that records the generation holding it, nor drop
-a row that a kept generation needs. Called by the checkpointer and by `Documents`.
+document. It must never mark a row as folded except in the transaction that records the generation holding it. Old
+generations and rows are let go of elsewhere (`history`). Called by the checkpointer and by `Documents`.
 """
 
 from collections.abc import Collection
@@ -17,7 +17,7 @@ KEPT_GENERATIONS = 3
 
 
 class CheckpointsUnavailable(StorageUnavailable):
-    """The table cannot answer now: retry later. A record or a prune may have had its effect."""
+    """The table cannot answer now: retry later. A change may have had its effect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,14 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A document's checkpoints (newest first) and rows (by ascending id), both as of one instant."""
+    """A document's checkpoints (newest first), rows (by ascending id) and floor, all as of one instant.
+
+    Rows folded into generations up to `floor` may be gone: a base below it cannot be completed. 0: no row is gone.
+    """
 
     generations: tuple[Checkpoint, ...]
     rows: tuple[JournalRow, ...]
+    floor: int = 0
 
 
 class CheckpointTable(Protocol):
@@ -61,11 +65,4 @@ class CheckpointTable(Protocol):
         """Add the generation and mark those of its unfolded rows that it contains, in one durable transaction.
 
         False, and nothing changed, if the document already has that generation or is gone.
-        """
-
-    async def prune(self, document_id: UUID, keep: int = KEPT_GENERATIONS) -> tuple[Checkpoint, ...]:
-        """Forget all but the newest `keep` generations, and the rows the oldest of those holds; return the forgotten.
-
-        While `keep` generations or fewer exist nothing changes, so that the rows alone still make the whole document.
-        Rows folded into a younger generation stay: falling back to an older kept one needs them.
         """

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
-from persistence.checkpoints import KEPT_GENERATIONS, Checkpoint, CheckpointsUnavailable, Snapshot
+from persistence.checkpoints import Checkpoint, CheckpointsUnavailable, Snapshot
 from persistence.database import SQL_FOLDER, load_queries, unavailable_as
 from persistence.journal import JournalRow
 
@@ -30,16 +30,17 @@ class PostgresCheckpointTable:
                 connection.transaction(isolation="repeatable_read", readonly=True),
             ):
                 generations = await connection.fetch(QUERIES["generations"], document_id)
+                floor = await connection.fetchval(QUERIES["floor"], document_id)
                 rows = await connection.fetch(QUERIES["unfolded_rows"], document_id)
                 if base is not None or not generations:  # after the newest generation nothing is folded
                     rows += await connection.fetch(QUERIES["rows_folded_after"], document_id, base or 0)
         found = sorted((JournalRow(row["id"], row["update"], row["reach"]) for row in rows), key=lambda row: row.id)
-        return Snapshot(tuple(map(_checkpoint, generations)), tuple(found))
+        return Snapshot(tuple(map(checkpoint_of, generations)), tuple(found), floor or 0)
 
     async def newest(self, document_id: UUID) -> Checkpoint | None:
         with unavailable_as(CheckpointsUnavailable):
             row = await self._pool.fetchrow(QUERIES["newest"], document_id)
-        return None if row is None else _checkpoint(row)
+        return None if row is None else checkpoint_of(row)
 
     async def record(self, checkpoint: Checkpoint, contained: Collection[int]) -> bool:
         """The unique pair decides: a second writer waits for the first one's commit and then inserts nothing."""
@@ -55,15 +56,6 @@ class PostgresCheckpointTable:
                 return False
         return True
 
-    async def prune(self, document_id: UUID, keep: int = KEPT_GENERATIONS) -> tuple[Checkpoint, ...]:
-        with unavailable_as(CheckpointsUnavailable):
-            async with self._pool.acquire() as connection, connection.transaction():
-                forgotten = await connection.fetch(QUERIES["forget"], document_id, keep - 1)
-                if forgotten:
-                    oldest = await connection.fetchval(QUERIES["oldest_generation"], document_id)
-                    await connection.execute(QUERIES["drop_rows"], document_id, oldest)
-        return tuple(sorted(map(_checkpoint, forgotten), key=lambda checkpoint: -checkpoint.generation))
-
 
 def _columns(checkpoint: Checkpoint) -> tuple[UUID, int, str, bytes, int, bytes]:
     return (
@@ -76,7 +68,8 @@ def _columns(checkpoint: Checkpoint) -> tuple[UUID, int, str, bytes, int, bytes]
     )
 
 
-def _checkpoint(row: asyncpg.Record) -> Checkpoint:
+def checkpoint_of(row: asyncpg.Record) -> Checkpoint:
+    """The checkpoint in a row of the table."""
     return Checkpoint(
         document_id=UUID(int=row["document_id"].int),  # asyncpg hands out its own UUID subclass
         generation=row["generation"],

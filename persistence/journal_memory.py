@@ -1,11 +1,12 @@
 """The journal in memory: for tests and for servers that keep nothing.
 
-It must never be named where an acknowledgement promises durability. Its checkpoints counterpart folds rows through
-`mark_folded` and `drop_folded`, as the SQL of the PostgreSQL pair does in the tables.
+It must never be named where an acknowledgement promises durability. Its checkpoints counterpart takes folded rows over
+with `take_folded`, as the SQL of the PostgreSQL pair marks them in the table.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from itertools import count
 from uuid import UUID
 
@@ -22,7 +23,7 @@ class MemoryJournal:
         self._catalog = catalog
         self._ids = count(1)
         self._unfolded: defaultdict[UUID, dict[int, JournalRow]] = defaultdict(dict)
-        self._folded: defaultdict[UUID, dict[int, int]] = defaultdict(dict)
+        self._made_at: dict[int, datetime] = {}
         self._closed = False
         self.available = True  # False is an outage: calls fail until it is True again
         self.quarantined = MemoryQuarantine(catalog, bounds)
@@ -35,6 +36,7 @@ class MemoryJournal:
         for entry in entries:
             row = JournalRow(id=next(self._ids), update=entry.update, reach=entry.reach)
             self._unfolded[entry.document_id][row.id] = row
+            self._made_at[row.id] = datetime.now(UTC)
 
     async def unfolded(self, document_id: UUID) -> list[JournalRow]:
         self._refuse_when_closed()
@@ -50,18 +52,10 @@ class MemoryJournal:
     async def close(self) -> None:
         self._closed = True
 
-    def mark_folded(self, document_id: UUID, row_ids: Collection[int], folded_into: int) -> None:
-        """Take these rows out of the unfolded set: checkpoint `folded_into` holds them."""
-        for row_id in row_ids:
-            if self._unfolded[document_id].pop(row_id, None) is not None:
-                self._folded[document_id][row_id] = folded_into
-
-    def drop_folded(self, document_id: UUID, below: int) -> int:
-        """Forget the rows folded into checkpoints before `below`; returns how many there were."""
-        gone = [row_id for row_id, folded_into in self._folded[document_id].items() if folded_into < below]
-        for row_id in gone:
-            del self._folded[document_id][row_id]
-        return len(gone)
+    def take_folded(self, document_id: UUID, row_id: int) -> datetime:
+        """Take a row out of the unfolded set, because a checkpoint holds it; returns when it was made."""
+        del self._unfolded[document_id][row_id]
+        return self._made_at.pop(row_id)
 
     def _refuse_when_closed(self) -> None:
         if self._closed:

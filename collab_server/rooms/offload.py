@@ -20,8 +20,9 @@ from collab_server.errors import Close, Refused
 from collab_server.rooms.replica import BIG_DOCUMENT_BYTES, Replica
 from collab_server.tasks import Tasks
 from collab_server.update_split import Piece
-from persistence.documents import StoredDocument
+from persistence.documents import DocumentUnloadable, StoredDocument
 from persistence.sandbox import Sandbox, SandboxFailed
+from persistence.state_vectors import covers, decode
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +67,15 @@ class Offload:
         return await self._sandbox.run(try_out, stored.checkpoint, stored.updates, update, timeout_s=self._timeout_s)
 
     async def load(self, stored: StoredDocument) -> Replica:
-        """Rebuild a document from storage. Raises `ReplicaBroken`, and `SandboxFailed` for a big one."""
+        """Rebuild a document from storage. Raises `DocumentUnloadable` if something is missing in what was stored,
+        `ReplicaBroken`, and `SandboxFailed` for a big one.
+        """
+        replica = await self._rebuilt(stored)
+        if not covers(replica.clocks, decode(stored.state_vector)):
+            raise DocumentUnloadable("what is stored lacks something the newest checkpoint had")
+        return replica
+
+    async def _rebuilt(self, stored: StoredDocument) -> Replica:
         if stored.size_bytes <= BIG_DOCUMENT_BYTES and len(stored.updates) <= MANY_UPDATES:
             async with self.turn():
                 return Replica.load(stored.checkpoint, stored.updates)

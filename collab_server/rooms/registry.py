@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
@@ -22,6 +20,7 @@ from collab_server.rooms.offload import Offload
 from collab_server.rooms.refusals import Refusals
 from collab_server.rooms.replica import Replica, ReplicaBroken
 from collab_server.rooms.room import CRDT_FAILURE, Room
+from collab_server.rooms.triggers import RoomRules, Triggers
 from collab_server.tasks import Tasks
 from collab_server.telemetry import Metrics
 from persistence.catalog import Document
@@ -37,20 +36,8 @@ log = structlog.get_logger(__name__)
 HOUSEKEEPING_EVERY_S = 0.5  # precision of "due": a fraction of the shortest sensible trigger
 BARRED_S = 600.0  # for someone whose update broke a room
 MOST_BARRED = 1_000
-RETRY_CHECKPOINT_AFTER_S = 10.0  # storage that just failed is left alone for a while
+RETRY_RENEWAL_AFTER_S = 10.0  # a worker that just failed is left alone for a while
 FINAL_CHECKPOINTS_AT_ONCE = 8  # while stopping: they wait for storage most of the time, on connections of one pool
-
-
-@dataclass(frozen=True, slots=True)
-class RoomRules:
-    """When a room is checkpointed and when it is dropped."""
-
-    checkpoint_after_updates: int
-    checkpoint_after_bytes: int
-    checkpoint_after_s: float
-    grace_s: float
-    max_rooms: int = 10_000
-    rebuild_timeout_s: float = 10.0  # stock clients leave after 30 s without a word; 20 MB load in one
 
 
 class Registry:
@@ -82,7 +69,7 @@ class Registry:
         self._build = build
         self._clock = clock
         self._loading: dict[str, asyncio.Task[Room]] = {}
-        self._dirty: dict[Room, float] = {}  # room → when its checkpoint is due
+        self._triggers = Triggers(rules)
         self._empty: dict[Room, float] = {}  # room → when it may be dropped
         self._checkpointing: dict[Room, asyncio.Task[None]] = {}
         self._unsettled: dict[UUID, int] = {}  # document of a broken room → the newest ticket that room was given
@@ -133,6 +120,7 @@ class Registry:
             await self._bus.subscribe(document.id, room.receive)
         except (DocumentUnloadable, StorageUnavailable, ReplicaBroken, BusUnavailable, SandboxFailed) as error:
             self._metrics.room_load_failures.inc()
+            self._alarm_if_lost(document, error)
             log.error("room_load_failed", document_id=str(document.id), exc_info=error)
             raise Refused(Close.ROOM_UNAVAILABLE) from error
         finally:
@@ -142,7 +130,7 @@ class Registry:
         self.rooms[document.name] = room
         if room.dirty_updates:
             self.edited(room)
-        self._empty[room] = self._clock() + self._rules.grace_s
+        self._empty[room] = self._clock() + self._triggers.grace_s()
         self._metrics.rooms.set(len(self.rooms))
         self._metrics.room_loads.observe(self._clock() - started)
         room.greet_peers()
@@ -164,18 +152,18 @@ class Registry:
         await self._recorder.flush(room.ticket)
         return await self._documents.load(room.document)
 
+    def _alarm_if_lost(self, document: Document, error: Exception) -> None:
+        """A document that nothing in storage makes whole stays closed until somebody has looked into it."""
+        if isinstance(error, DocumentUnloadable) and not error.temporary:
+            self._metrics.documents_unloadable.inc()
+            log.critical("document_unloadable", document_id=str(document.id), reason=str(error))
+
     # What rooms report
 
     def edited(self, room: Room) -> None:
         """A room has an update that no checkpoint holds."""
-        rules = self._rules
-        if room in self._checkpointing or self.rooms.get(room.document.name) is not room:
-            return
-        if room not in self._dirty:
-            # Spread over half the interval: rooms filled by one deploy must not be checkpointed in one moment.
-            self._dirty[room] = self._clock() + rules.checkpoint_after_s * random.uniform(0.75, 1.25)  # noqa: S311
-        elif room.dirty_updates >= rules.checkpoint_after_updates or room.dirty_bytes >= rules.checkpoint_after_bytes:
-            self._dirty[room] = 0.0
+        if room not in self._checkpointing and self.rooms.get(room.document.name) is room:
+            self._triggers.edited(room, self._clock())
 
     def broken(self, room: Room) -> None:
         """A room's copy broke: rebuild it from storage."""
@@ -211,7 +199,7 @@ class Registry:
     def release(self, room: Room) -> None:
         """A member left: a room without members is dropped after the grace time."""
         if room.is_empty and self.rooms.get(room.document.name) is room:
-            self._empty[room] = self._clock() + self._rules.grace_s
+            self._empty[room] = self._clock() + self._triggers.grace_s()
 
     def _greet_peers(self) -> None:
         """The bus was away: every room asks for what it may have missed."""
@@ -224,8 +212,7 @@ class Registry:
         while True:
             await asyncio.sleep(HOUSEKEEPING_EVERY_S)
             now = self._clock()
-            for room in [room for room, due in self._dirty.items() if due <= now]:
-                del self._dirty[room]
+            for room in self._triggers.take(now):
                 self._checkpointing[room] = self._tasks.start(self._checkpoint_and_note(room), "checkpoint")
             for room in [room for room, due in self._empty.items() if due <= now]:
                 del self._empty[room]
@@ -240,7 +227,7 @@ class Registry:
             await room.renew_snapshot()
         except SandboxFailed as failure:  # joiners get more than they need, until the next attempt
             log.warning("snapshot_not_renewed", document_id=str(room.document.id), reason=failure.reason)
-            await asyncio.sleep(RETRY_CHECKPOINT_AFTER_S)
+            await asyncio.sleep(RETRY_RENEWAL_AFTER_S)
         finally:
             self._renewing.discard(room)
 
@@ -272,8 +259,9 @@ class Registry:
             self._metrics.checkpoints["failed"].inc()
             log.warning("checkpoint_failed", document_id=str(room.document.id), exc_info=error)
             if self.rooms.get(room.document.name) is room:
-                self._dirty[room] = self._clock() + RETRY_CHECKPOINT_AFTER_S
+                self._triggers.failed(room, self._clock())
             return False
+        self._triggers.succeeded(room)
         self._metrics.checkpoints["written" if checkpoint else "nothing_new"].inc()
         room.last_checkpoint = checkpoint or room.last_checkpoint
         return True
@@ -282,7 +270,7 @@ class Registry:
         """Drop an empty room once everything it recorded is durable; someone who comes meanwhile keeps it."""
         await self._recorder.flush(room.ticket)
         if room.dirty_updates and room not in self._checkpointing:
-            self._dirty.pop(room, None)
+            self._triggers.forget(room)
             await self.checkpoint(room)
         if not room.is_empty or room in self._empty or self.rooms.get(room.document.name) is not room:
             return
@@ -294,7 +282,7 @@ class Registry:
     def _drop(self, room: Room) -> None:
         if self.rooms.get(room.document.name) is room:
             del self.rooms[room.document.name]
-        self._dirty.pop(room, None)
+        self._triggers.drop(room)
         self._empty.pop(room, None)
         self._metrics.rooms.set(len(self.rooms))
         self._tasks.start(self._bus.unsubscribe(room.document.id, room.receive), "unsubscribe")

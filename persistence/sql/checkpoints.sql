@@ -13,6 +13,10 @@ where document_id = $1
 order by generation desc
 limit 1
 
+-- name: floor
+-- The generation up to which folded rows of a document may be gone; no row comes back when all are there.
+select generation from journal_floors where document_id = $1
+
 -- name: unfolded_rows
 -- The rows that no generation holds.
 select id, update, reach
@@ -37,18 +41,3 @@ returning id
 update document_updates
 set folded_into = $2
 where document_id = $1 and id = any($3::bigint[]) and folded_into is null
-
--- name: forget
--- Remove all but the newest generations and return what was removed.
-delete from checkpoints
-where document_id = $1
-  and generation < (select generation from checkpoints where document_id = $1 order by generation desc offset $2 limit 1)
-returning document_id, generation, key, sha256, size_bytes, state_vector
-
--- name: oldest_generation
--- The oldest generation that is kept.
-select min(generation) from checkpoints where document_id = $1
-
--- name: drop_rows
--- Remove the rows that every kept generation holds.
-delete from document_updates where document_id = $1 and folded_into <= $2

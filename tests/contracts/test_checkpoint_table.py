@@ -87,7 +87,6 @@ async def test_a_document_without_checkpoints_is_its_rows(bench: Bench) -> None:
 async def test_an_unknown_document_is_empty(bench: Bench) -> None:
     assert await bench.table.snapshot(uuid4()) == Snapshot((), ())
     assert await bench.table.newest(uuid4()) is None
-    assert await bench.table.prune(uuid4()) == ()
 
 
 async def test_what_was_recorded_is_read_back(bench: Bench) -> None:
@@ -161,36 +160,6 @@ async def test_a_row_folded_twice_keeps_its_first_mark(bench: Bench) -> None:
     assert updates_of(await bench.table.snapshot(bench.document_id, base=1)) == [b"1"]
 
 
-async def test_pruning_does_nothing_while_few_generations_exist(bench: Bench) -> None:
-    for generation in (1, 2, 3):
-        await bench.append(b"in %d" % generation)
-        await bench.fold_all(generation)
-    assert await bench.table.prune(bench.document_id, keep=3) == ()
-    assert updates_of(await bench.table.snapshot(bench.document_id, base=0)) == [b"in 1", b"in 2", b"in 3"]
-
-
-async def test_pruning_forgets_old_generations_and_the_rows_that_all_kept_ones_hold(bench: Bench) -> None:
-    for generation in (1, 2, 3, 4, 5):
-        await bench.append(b"in %d" % generation)
-        await bench.fold_all(generation)
-    await bench.append(b"unfolded")
-    forgotten = await bench.table.prune(bench.document_id, keep=3)
-    assert forgotten == (bench.checkpoint(2), bench.checkpoint(1))
-    for base in (0, 3):
-        snapshot = await bench.table.snapshot(bench.document_id, base)
-        assert generations_of(snapshot) == [5, 4, 3]
-        assert updates_of(snapshot) == [b"in 4", b"in 5", b"unfolded"]
-    assert await bench.table.prune(bench.document_id, keep=3) == ()
-
-
-async def test_generations_go_on_after_pruning(bench: Bench) -> None:
-    for generation in range(1, 6):
-        await bench.fold_all(generation)
-        await bench.table.prune(bench.document_id, keep=1)
-    assert not await bench.fold_all(5)
-    assert await bench.fold_all(6)
-
-
 async def test_a_snapshot_never_sees_half_a_checkpoint(bench: Bench) -> None:
     """Every row is in the newest generation it shows or among its rows, whatever commits meanwhile."""
     ids = await bench.append(*[b"%d" % number for number in range(40)])
@@ -234,7 +203,6 @@ async def test_a_database_that_is_away_is_unavailable(postgres_url: str) -> None
         table.snapshot(bench.document_id),
         table.newest(bench.document_id),
         table.record(bench.checkpoint(1), []),
-        table.prune(bench.document_id),
     ):
         with pytest.raises(CheckpointsUnavailable):
             await call

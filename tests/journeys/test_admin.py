@@ -197,3 +197,24 @@ async def test_readiness_follows_the_database_and_names_it(
     server.start()
     async with Client(server.websocket_url, "through-an-outage") as bob:
         assert str(bob.text) == "before, during"
+
+
+def post(server: ServerProcess, path: str, carried: str | None) -> int:
+    return admin_get(server, path, carried, method="POST")[0]
+
+
+async def test_an_admin_asks_for_a_checkpoint(server: ServerProcess) -> None:
+    """Before a backup, say: the room is far from any bound that would make one due."""
+    async with Client(server.websocket_url, "asked", token=token(server, "ada", document="asked")) as ada:
+        await ada.type("words")
+        path = "/rooms/asked/checkpoint"
+        assert await asyncio.to_thread(post, server, path, None) == 401
+        assert await asyncio.to_thread(post, server, path, token(server, "ada", document="asked")) == 403
+        assert await asyncio.to_thread(post, server, "/rooms/not-open/checkpoint", admin(server)) == 404
+        assert (await asyncio.to_thread(admin_json, server, "/rooms/asked", admin(server)))[1][
+            "last_checkpoint"
+        ] is None
+        assert await asyncio.to_thread(post, server, path, admin(server)) == 200
+        room = (await asyncio.to_thread(admin_json, server, "/rooms/asked", admin(server)))[1]
+        assert room["last_checkpoint"]["generation"] == 1
+        assert room["dirty_updates"] == 0

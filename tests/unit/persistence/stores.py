@@ -4,17 +4,20 @@ import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from persistence.blobs import Blobs
 from persistence.blobs_memory import MemoryBlobs
 from persistence.catalog import Catalog, Document
 from persistence.catalog_memory import MemoryCatalog
-from persistence.checkpointer import Checkpointer
+from persistence.checkpointer import Checkpointer, checkpoint_key
 from persistence.checkpoints import Checkpoint, CheckpointTable
 from persistence.checkpoints_memory import MemoryCheckpointTable
 from persistence.compression import compress
 from persistence.documents import Documents
 from persistence.fold import fold
+from persistence.history import History
+from persistence.history_memory import MemoryHistory
 from persistence.journal import Journal
 from persistence.journal_memory import MemoryJournal
 from persistence.sandbox import Sandbox
@@ -30,6 +33,7 @@ class Stores:
     journal: Journal
     table: CheckpointTable
     blobs: Blobs
+    history: History
 
     @property
     def documents(self) -> Documents:
@@ -46,12 +50,23 @@ class Stores:
         result = fold(stored.state, [(row.id, row.update, row.reach) for row in stored.rows])
         body = compress(result.state)
         generation = stored.newest.generation + 1 if stored.newest else 1
-        key = f"crdt/{self.document.id}/0/{generation:08d}"
         digest = hashlib.sha256(body).digest()
+        key = checkpoint_key(self.document, generation, digest)
         checkpoint = Checkpoint(self.document.id, generation, key, digest, len(body), result.state_vector)
         await self.blobs.put(key, body)
         assert await self.table.record(checkpoint, result.contained_ids)
         return checkpoint
+
+    async def forget(self) -> list[Checkpoint]:
+        """Let go of all that may be let go of, except for blobs; returns the forgotten generations."""
+        forgotten = await self.history.forget([self.document.id])
+        await self.history.drop([self.document.id], datetime.now(UTC) + timedelta(hours=1), limit=10_000)
+        return forgotten
+
+    async def prune(self) -> None:
+        """Let go of all that may be let go of."""
+        for checkpoint in await self.forget():
+            await self.blobs.delete(checkpoint.key)
 
     async def text(self) -> str:
         """What a reader of the stored document sees."""
@@ -63,7 +78,8 @@ async def memory_stores(blobs: Blobs | None = None) -> Stores:
     catalog = MemoryCatalog()
     journal = MemoryJournal(catalog)
     document = await catalog.find_or_create("demo")
-    return Stores(document, catalog, journal, MemoryCheckpointTable(journal), blobs or MemoryBlobs())
+    table = MemoryCheckpointTable(journal)
+    return Stores(document, catalog, journal, table, blobs or MemoryBlobs(), MemoryHistory(table, catalog))
 
 
 @asynccontextmanager

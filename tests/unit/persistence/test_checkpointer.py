@@ -18,6 +18,7 @@ from persistence.catalog_postgres import PostgresCatalog
 from persistence.checkpointer import Checkpointer, CheckpointRefused, content_key
 from persistence.checkpoints_postgres import PostgresCheckpointTable
 from persistence.database import create_pool
+from persistence.history_postgres import PostgresHistory
 from persistence.journal import JournalEntry
 from persistence.journal_postgres import PostgresJournal
 from persistence.sandbox import Sandbox, SandboxFailed
@@ -321,30 +322,18 @@ async def test_a_state_that_lost_something_is_never_recorded(stores: Stores, che
     assert len(await unfolded(stores)) == 1
 
 
-async def test_three_generations_are_kept_with_their_blobs(stores: Stores, checkpointer: Checkpointer) -> None:
-    author = Author(5)
-    for number in range(6):
-        await stores.journal_all(author.write(f"{number} "), start=number)
-        assert await checkpointer.checkpoint(stores.document) is not None
-    kept = (await stores.table.snapshot(stores.document.id)).generations
-    assert [checkpoint.generation for checkpoint in kept] == [6, 5, 4]
-    assert await blobs_of(stores) == sorted(checkpoint.key for checkpoint in kept)
-    assert await checkpointer.prune(stores.document) == 0
-    for checkpoint in kept[:2]:
-        await stores.blobs.delete(checkpoint.key)
-    assert await stores.text() == "0 1 2 3 4 5 "
-
-
 async def test_tasks_on_postgresql_that_fold_all_the_time_lose_nothing(postgres_url: str, tmp_path: Path) -> None:
     pool = await create_pool(postgres_url, max_size=6)
     catalog, blobs = PostgresCatalog(pool), DirectoryBlobs(tmp_path / "blobs")
     document = await catalog.find_or_create("demo")
-    stores = Stores(document, catalog, PostgresJournal(pool), PostgresCheckpointTable(pool), blobs)
+    stores = Stores(
+        document, catalog, PostgresJournal(pool), PostgresCheckpointTable(pool), blobs, PostgresHistory(pool)
+    )
     author = Author(5)
     async with checkpointing(stores) as checkpointer:
         for number in range(12):
             await stores.journal_all(author.write(f"{number} "), start=number)
-            await asyncio.gather(*(checkpointer.checkpoint(document) for _ in range(2)))
+            await asyncio.gather(*(checkpointer.checkpoint(document) for _ in range(2)), stores.prune(), stores.prune())
     expected = "".join(f"{number} " for number in range(12))
     assert await stores.text() == expected
     kept = (await stores.table.snapshot(document.id, base=0)).generations

@@ -1,15 +1,19 @@
 """Facts about loading: the whole document or none of it, whatever happened to the blobs."""
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
 
+from collab_server.telemetry import Tally
+from persistence import documents
 from persistence.blobs import BlobsUnavailable
 from persistence.blobs_memory import MemoryBlobs
 from persistence.checkpoints import Checkpoint
-from persistence.documents import DocumentUnloadable, StoredDocument
+from persistence.checkpoints_memory import MemoryCheckpointTable
+from persistence.documents import Documents, DocumentUnloadable, StoredDocument
 from tests.unit.persistence.authors import Author, text_of
 from tests.unit.persistence.stores import Stores, memory_stores
 
@@ -100,7 +104,7 @@ async def test_after_pruning_each_kept_checkpoint_alone_saves_the_document(damag
         author = Author(5)
         for word in ("one ", "two ", "three ", "four ", "five "):
             await stores.write_and_fold(author, word)
-        await stores.table.prune(stores.document.id)
+        await stores.forget()
         kept = (await stores.table.snapshot(stores.document.id)).generations
         assert [checkpoint.generation for checkpoint in kept] == [5, 4, 3]
         for index, checkpoint in enumerate(kept):
@@ -116,7 +120,7 @@ async def test_a_document_that_cannot_be_whole_is_refused_not_empty(damage: Dama
     for word in ("one ", "two ", "three ", "four "):
         await stores.write_and_fold(author, word)
     await stores.journal_all(author.write("five "), start=4)
-    await stores.table.prune(stores.document.id)
+    await stores.forget()
     for checkpoint in (await stores.table.snapshot(stores.document.id)).generations:
         await damage(stores, checkpoint)
     with pytest.raises(DocumentUnloadable) as refused:
@@ -129,13 +133,40 @@ class AwayBlobs(MemoryBlobs):
         raise BlobsUnavailable("away")
 
 
-async def test_a_store_that_is_away_is_no_reason_to_fall_back() -> None:
-    """Falling back would be right too, but slower and alarming; trying again is better."""
+class HangingBlobs(MemoryBlobs):
+    async def get(self, key: str) -> bytes:
+        await asyncio.Event().wait()
+        return b""
+
+
+@pytest.mark.parametrize("store", [AwayBlobs, HangingBlobs])
+async def test_while_the_store_of_checkpoints_is_away_the_rows_do(
+    store: type[MemoryBlobs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F07: within the history window a document opens without its checkpoints, too."""
+    monkeypatch.setattr(documents, "READ_TIMEOUT_S", 0.05)
+    stores = await memory_stores()
+    author, _ = await folded_three_times(stores)
+    without = replace(stores, blobs=store())
+    assert await without.documents.load(stores.document) == StoredDocument(None, 0, author.updates)
+
+
+async def test_a_store_that_is_away_when_rows_are_gone_is_waited_for() -> None:
+    """An older generation lies in the same store: falling back would alarm and not help."""
     stores = await memory_stores()
     await folded_three_times(stores)
+    await stores.forget()
     with pytest.raises(DocumentUnloadable) as refused:
         await replace(stores, blobs=AwayBlobs()).documents.load(stores.document)
     assert refused.value.temporary
+
+
+async def test_a_fold_waits_for_a_store_that_is_away() -> None:
+    """It could not store its result anyway, and folding a month of rows for nothing costs a worker minutes."""
+    stores = await memory_stores()
+    await folded_three_times(stores)
+    with pytest.raises(BlobsUnavailable):
+        await replace(stores, blobs=AwayBlobs()).documents.recover(stores.document)
 
 
 class OvertakenBlobs(MemoryBlobs):
@@ -160,8 +191,7 @@ async def test_a_load_that_is_overtaken_by_checkpoints_and_pruning_starts_again(
     async def overtake() -> None:
         for word in ("five ", "six ", "seven "):
             await stores.write_and_fold(author, word)
-        for checkpoint in await stores.table.prune(stores.document.id):
-            await stores.blobs.delete(checkpoint.key)
+        await stores.prune()
 
     blobs.overtake = overtake
     assert await stores.text() == "one two three four five six seven "
@@ -178,7 +208,7 @@ async def test_a_fall_back_that_is_overtaken_by_pruning_misses_no_row() -> None:
     async def overtake() -> None:
         for word in ("five ", "six ", "seven ", "eight "):
             await stores.write_and_fold(author, word)
-        await stores.table.prune(stores.document.id)  # the blobs linger, as they do for a moment
+        await stores.forget()  # the blobs linger, as they do for a moment
 
     blobs.overtake = overtake
     assert await stores.text() == "one two three four five six seven eight "
@@ -200,3 +230,49 @@ async def test_documents_do_not_mix() -> None:
     await folded_three_times(stores)
     other = await stores.catalog.find_or_create("other")
     assert await stores.documents.load(other) == StoredDocument(None, 0, [])
+
+
+async def test_old_generations_are_not_needed_while_every_row_is_there() -> None:
+    """Whether the rows alone make the document is known from the floor, not guessed from the oldest generation."""
+    stores = await memory_stores()
+    author = Author(5)
+    for word in ("one ", "two ", "three ", "four ", "five "):
+        await stores.write_and_fold(author, word)
+    for forgotten in await stores.history.forget([stores.document.id]):
+        await stores.blobs.delete(forgotten.key)
+    for checkpoint in (await stores.table.snapshot(stores.document.id)).generations:
+        assert checkpoint.generation > 1
+        await remove(stores, checkpoint)
+    assert await stores.documents.load(stores.document) == StoredDocument(None, 0, author.updates)
+
+
+async def test_rows_that_are_gone_are_missed_although_the_first_generation_is_there() -> None:
+    stores = await memory_stores()
+    _, checkpoints = await folded_three_times(stores)
+    await stores.forget()  # three generations hold the first one's rows
+    assert (await stores.table.snapshot(stores.document.id)).generations[-1].generation == 1
+    for checkpoint in checkpoints:
+        await remove(stores, checkpoint)
+    with pytest.raises(DocumentUnloadable, match="rows of the oldest one are gone"):
+        await stores.documents.load(stores.document)
+
+
+async def test_a_document_whose_generations_are_gone_from_the_table_is_refused() -> None:
+    """What the rows that are left make would pass for the whole document."""
+    stores = await memory_stores()
+    await folded_three_times(stores)
+    await stores.forget()
+    assert isinstance(stores.table, MemoryCheckpointTable)
+    stores.table.generations.clear()
+    with pytest.raises(DocumentUnloadable):
+        await stores.documents.load(stores.document)
+
+
+async def test_unreadable_checkpoints_are_counted() -> None:
+    stores = await memory_stores()
+    _, checkpoints = await folded_three_times(stores)
+    unreadable = Tally()
+    await remove(stores, checkpoints[2])
+    await flip_a_bit(stores, checkpoints[1])
+    await Documents(stores.table, stores.blobs, unreadable).load(stores.document)
+    assert unreadable.count == 2

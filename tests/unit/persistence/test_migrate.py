@@ -139,3 +139,45 @@ def test_every_migration_has_a_way_down() -> None:
     ups = {path.name.removesuffix(".up.sql") for path in migrate.MIGRATIONS.glob("*.up.sql")}
     downs = {path.name.removesuffix(".down.sql") for path in migrate.MIGRATIONS.glob("*.down.sql")}
     assert ups == downs != set()
+
+
+FLOORS = "select documents.name, generation from journal_floors join documents on documents.id = document_id order by 1"
+
+
+async def generations_of(url: str, name: str, *generations: int) -> None:
+    """A document with these generations, and a row folded into each of them and the one before."""
+    await execute(url, f"insert into documents (name) values ('{name}')")
+    for generation in generations:
+        await execute(
+            url,
+            "insert into checkpoints (document_id, generation, key, sha256, size_bytes, state_vector)"
+            f" select id, {generation}, 'k', decode(repeat('00', 32), 'hex'), 1, '\\x00' from documents"
+            f" where name = '{name}'",
+        )
+        await execute(
+            url,
+            "insert into document_updates (document_id, update, actor_id, client_ids, reach, folded_into)"
+            f" select id, '\\x00', 'alice', '{{1}}', '\\x00', {generation} from documents where name = '{name}'",
+        )
+
+
+async def test_documents_that_were_pruned_before_the_floor_was_kept_get_theirs(empty_url: str) -> None:
+    await migrate.upgrade(empty_url, "0001")
+    await generations_of(empty_url, "pruned", 4, 5, 6)
+    await generations_of(empty_url, "whole", 1, 2)
+    await migrate.upgrade(empty_url)
+    assert [tuple(row) for row in await fetch(empty_url, FLOORS)] == [("pruned", 4)]
+
+
+async def test_the_floor_rises_whoever_drops_rows(postgres_url: str) -> None:
+    """A server of the last release, or an operator: their sentences know nothing of the floor."""
+    await generations_of(postgres_url, "one", 1, 2, 3)
+    await generations_of(postgres_url, "two", 1, 2, 3)
+    await execute(postgres_url, "delete from document_updates where folded_into is null")
+    assert await fetch(postgres_url, FLOORS) == []
+    await execute(postgres_url, "delete from document_updates where folded_into = 2")
+    assert [tuple(row) for row in await fetch(postgres_url, FLOORS)] == [("one", 2), ("two", 2)]
+    await execute(postgres_url, "delete from document_updates where folded_into = 1")
+    assert [tuple(row) for row in await fetch(postgres_url, FLOORS)] == [("one", 2), ("two", 2)]
+    await execute(postgres_url, "delete from documents")
+    assert await fetch(postgres_url, "select from journal_floors") == []

@@ -19,9 +19,10 @@ from collab_server.rooms.member import Member
 from collab_server.rooms.offload import Offload
 from collab_server.rooms.outbox import Outbox
 from collab_server.rooms.publication import Publication
-from collab_server.rooms.registry import Registry, RoomRules
+from collab_server.rooms.registry import Registry
 from collab_server.rooms.replica import Replica
 from collab_server.rooms.room import Room
+from collab_server.rooms.triggers import RoomRules
 from collab_server.telemetry import Metrics
 from collab_server.wire import yjs
 from collab_server.wire.awareness import AwarenessLimits
@@ -99,6 +100,7 @@ class House:
 
     registry: Registry
     journal: MemoryJournal
+    table: MemoryCheckpointTable
     recorder: Recorder
     blobs: MemoryBlobs
     catalog: MemoryCatalog
@@ -148,7 +150,7 @@ async def house(
     catalog = storage.catalog if storage else MemoryCatalog()
     journal = storage.journal if storage else MemoryJournal(catalog)
     blobs = storage.blobs if storage else MemoryBlobs()
-    table = MemoryCheckpointTable(journal)
+    table = storage.table if storage else MemoryCheckpointTable(journal)
     metrics = Metrics()
     bus = MemoryBus(f"task-{uuid4().hex[:6]}", network)
     await bus.start()
@@ -190,7 +192,7 @@ async def house(
     )
     registry.start()
     try:
-        yield House(registry, journal, recorder, blobs, catalog, metrics, bus, splitters)
+        yield House(registry, journal, table, recorder, blobs, catalog, metrics, bus, splitters)
     finally:
         await recorder.stop()
         await registry.close(0.0)

@@ -11,8 +11,8 @@ from pycrdt import Doc, Text
 from collab_server.bus_memory import MemoryNetwork
 from collab_server.errors import Close, Refused
 from collab_server.rooms.bounds import RoomBounds
-from collab_server.rooms.registry import RoomRules
 from collab_server.rooms.room import Room
+from collab_server.rooms.triggers import RoomRules
 from collab_server.wire.awareness import AwarenessEntry
 from collab_server.wire.messages import REMOVED, Awareness, SyncStep2, Update
 from tests.unit.collab_server.rooms.parts import house, until
