@@ -38,7 +38,7 @@ MERGE_AT_MOST = 64  # updates merged in one go: the cost grows with the square (
 GATHER_AT_MOST_BYTES = 256 * 1024  # a hundred pastes in one tick must not become one write of many megabytes
 
 _Waiting = tuple[bytes, Member | None, float]  # since when, on the loop's clock
-NOBODY: frozenset[Outbox] = frozenset()
+NOBODY: set[Outbox] = set()
 
 
 class Broadcast:
@@ -214,21 +214,27 @@ class Broadcast:
 
         They get what others typed at once, and what could be taken for an acknowledgement after their own commit.
         """
-        apart = set()
-        for member in self._wary:
-            acks = member.acks
-            if acks is None or acks.ticket <= self._acknowledgements.durable:
-                continue
-            apart.add(member.outbox)
-            for update, sender in news:
-                if sender is member:
-                    continue
-                now, later = (NO_UPDATE, update) if may_repeat else cut_deletes(update)
-                if now != NO_UPDATE:
-                    member.send(Update(now))
-                if later != NO_UPDATE:
-                    self._acknowledgements.when_durable(acks.ticket, partial(self._send_late, member, later))
-        return apart
+        durable = self._acknowledgements.durable
+        anxious = [
+            (member, member.acks.ticket) for member in self._wary if member.acks and member.acks.ticket > durable
+        ]
+        if not anxious:
+            return NOBODY
+        cut = [(sender, *((NO_UPDATE, update) if may_repeat else cut_deletes(update))) for update, sender in news]
+        late = [(sender, update) for sender, _now, update in cut if update != NO_UPDATE]
+        frames: dict[Dialect, list[tuple[Member | None, bytes]]] = {}
+        for member, ticket in anxious:
+            dialect = member.dialect
+            if dialect not in frames:
+                frames[dialect] = [
+                    (sender, binary_frame(dialect.encode_update(now))) for sender, now, _late in cut if now != NO_UPDATE
+                ]
+            if others := [frame for sender, frame in frames[dialect] if sender is not member]:
+                member.outbox.send(b"".join(others))
+            for sender, update in late:
+                if sender is not member:
+                    self._acknowledgements.when_durable(ticket, partial(self._send_late, member, update))
+        return {member.outbox for member, _ticket in anxious}
 
     def _send_late(self, member: Member, update: bytes) -> None:
         if member in self._members:
