@@ -2,29 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import pytest
 
 from tests.services.fixtures_server import StartServer
 from tests.services.node import WITH_SYNC_STATUS, NodeClient
+from tests.services.outages import commits_held
 from tests.services.server import ServerProcess
-
-
-@asynccontextmanager
-async def commits_held(server: ServerProcess) -> AsyncIterator[None]:
-    """Until the end nothing can be written to the journal: another session holds its table."""
-    connection = await asyncpg.connect(server.settings["database_url"])
-    try:
-        async with connection.transaction():
-            await connection.execute("lock table document_updates in exclusive mode")
-            yield
-    finally:
-        await connection.close()
 
 
 @pytest.fixture
@@ -46,7 +32,7 @@ async def test_the_status_turns_green_after_the_commit_and_not_before(saving: Se
     async with client(saving, room) as ada, NodeClient(saving.websocket_url, room) as bob:
         await ada.ask("insert", at=0, text="one two three")
         await ada.wait("stored")
-        async with commits_held(saving):
+        async with commits_held(saving.settings["database_url"]):
             await ada.ask("insert", at=0, text="not stored")
             await ada.ask("delete", at=12, length=3)
             await bob.sees("not stored")  # others see it at once
@@ -64,7 +50,7 @@ async def test_a_client_that_reconnects_before_the_commit_stays_unsaved_until_th
     async with client(saving, room) as ada, NodeClient(saving.websocket_url, room) as bob:
         await ada.ask("insert", at=0, text="one two three")
         await ada.wait("stored")
-        async with commits_held(saving):
+        async with commits_held(saving.settings["database_url"]):
             await ada.ask(edit, at=4, **what)
             before = str((await ada.state())["text"])
             await bob.sees_text(before)

@@ -65,3 +65,15 @@ def _children(parent: int) -> list[int]:
             if int(stat.read_text().rpartition(")")[2].split()[1]) == parent:
                 found.append(int(stat.parent.name))
     return found
+
+
+@asynccontextmanager
+async def commits_held(database_url: str) -> AsyncIterator[None]:
+    """Nothing can be written to the journal for that long, because another session holds its table."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        async with connection.transaction():
+            await connection.execute("lock table document_updates in exclusive mode")
+            yield
+    finally:
+        await connection.close()

@@ -118,10 +118,12 @@ async def test_edits_made_offline_arrive_when_the_server_is_back(
     await expect(ada.get_by_role("status")).to_have_text("Offline, retrying")
     await expect(ada.get_by_text("Your edits stay in this tab")).to_be_visible()
     await text_of(ada).press_sequentially("written offline")
+    await expect(ada.locator("#stored")).to_have_text("Not stored yet")
     gate.is_open = True
     await expect(ada.get_by_role("status")).to_have_text("Live")
     await expect(ada.get_by_text("Your edits stay in this tab")).to_be_hidden()
     await both_show([ada, grace], lambda text: text == "written offline")
+    await expect(ada.locator("#stored")).to_have_text("All edits stored")
 
 
 async def test_an_expired_token_is_replaced_without_a_word(open_page: OpenPage, document: str) -> None:

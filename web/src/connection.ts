@@ -6,6 +6,7 @@ import * as Y from "yjs";
 import * as decoding from "lib0/decoding";
 
 import type { PageConfig, Session } from "./session";
+import { ACK_SUBPROTOCOL, Stored } from "./stored";
 
 export type ConnectionState =
   | { phase: "connecting" }
@@ -21,27 +22,29 @@ export class Connection {
   readonly doc = new Y.Doc();
   readonly text = this.doc.getText("content");
   readonly provider: WebsocketProvider;
+  readonly stored: Stored;
   state: ConnectionState = { phase: "connecting" };
 
   private denial: string | null = null;
   private renewed = false;
-  private unsent = false;
 
-  constructor(config: PageConfig, private readonly session: Session, private readonly changed: () => void) {
+  constructor(
+    config: PageConfig,
+    private readonly session: Session,
+    private readonly changed: () => void,
+    storedChanged: () => void,
+  ) {
     this.provider = new WebsocketProvider(config.websocket_url, session.document, this.doc, {
       params: session.params,
+      protocols: [ACK_SUBPROTOCOL],
       disableBc: true, // tabs of one browser would else talk past the server, and past its roles
       shouldReconnect: (event) => this.denial === null && !(event.code >= 4400 && event.code < 4500),
       connect: false,
     });
+    this.stored = new Stored(this.provider, storedChanged);
     this.listen();
     session.keepFresh(() => (this.provider.params = session.params));
     this.provider.connect();
-  }
-
-  /** Whether this page holds edits that no server has seen. */
-  get holdsUnsentEdits(): boolean {
-    return this.unsent;
   }
 
   end(): void {
@@ -55,16 +58,12 @@ export class Connection {
     provider.on("sync", (synced) => {
       if (!synced) return;
       this.renewed = false;
-      this.unsent = false;
       this.become({ phase: "live" });
     });
     provider.on("connection-close", () => {
       if (this.state.phase !== "refused") this.become({ phase: "offline" });
     });
     provider.on("closed", ({ code, reason }) => void this.refused(code, reason));
-    this.doc.on("update", (_update: Uint8Array, origin: unknown) => {
-      if (origin !== provider && this.state.phase !== "live") this.unsent = true;
-    });
     provider.messageHandlers[MESSAGE_AUTH] = (_encoder, decoder) => this.denied(decoder);
   }
 

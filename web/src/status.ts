@@ -56,6 +56,25 @@ function noticeFor(state: ConnectionState, reached: Reached): Notice | null {
   return { ...known, text: reason === "" ? known.text : `${reason} ${known.text}` };
 }
 
+// A commit takes a few milliseconds: what is stored sooner than this was never worth a word.
+const WORTH_A_WORD_MS = 400;
+let slow = 0;
+
+/** Tells in `place` whether everything written here is stored; what takes a moment only goes unmentioned. */
+export function showStored(place: HTMLElement, everything: boolean): void {
+  if (everything) {
+    window.clearTimeout(slow);
+    slow = 0;
+    place.textContent = "All edits stored";
+    place.dataset["stored"] = "all";
+  } else if (slow === 0) {
+    slow = window.setTimeout(() => {
+      place.textContent = "Not stored yet";
+      place.dataset["stored"] = "waiting";
+    }, WORTH_A_WORD_MS);
+  }
+}
+
 function sentence(reason: string): string {
   const trimmed = reason.trim().slice(0, 200);
   if (trimmed === "") return "";

@@ -7,7 +7,7 @@ import { openEditor, type TextEditor } from "./editor";
 import { suggestName } from "./names";
 import { announce, roleWords, showPeople } from "./presence";
 import type { PageConfig, Session } from "./session";
-import { showStatus } from "./status";
+import { showStatus, showStored } from "./status";
 
 const EMPTY_TEXT = "Nothing here yet. Write the first line, or open a second tab and watch it arrive.";
 const EMPTY_TEXT_FOR_VIEWERS = "Nothing here yet. What others write will appear as they type.";
@@ -20,7 +20,7 @@ export class Workspace {
   private suggestion: string | null = null;
 
   constructor(config: PageConfig, private readonly session: Session, private readonly left: () => void) {
-    this.connection = new Connection(config, session, () => this.follow());
+    this.connection = new Connection(config, session, () => this.follow(), () => this.tellStored());
     const { provider, text } = this.connection;
     announce(provider.awareness, session.name, session.role);
     this.editor = openEditor(byId("editor"), text, provider.awareness, `Text of ${session.document}`);
@@ -53,12 +53,18 @@ export class Workspace {
     const first = state.phase === "live" && !this.opened;
     this.opened ||= first;
     const writes = this.session.role === "editor";
+    this.tellStored();
     showStatus(state, this.opened ? (writes ? "writing" : "reading") : "nothing", () => this.leave());
     const writing = writes && this.opened && state.phase !== "refused";
     this.editor.allow(writing, this.emptyText(writing));
     if (!first) return;
     announce(this.connection.provider.awareness, this.session.name, this.session.role); // now the taken colours are known
     this.editor.view.focus();
+  }
+
+  /** Called from within an edit too: nothing here may touch the editor. */
+  private tellStored(): void {
+    if (this.opened && this.session.role === "editor") showStored(byId("stored"), this.connection.stored.everything);
   }
 
   private emptyText(writing: boolean): string {
@@ -72,7 +78,7 @@ export class Workspace {
     this.stops.push(() => listening.abort());
     byId("leave").addEventListener("click", () => this.leave(), options);
     byId("copy-link").addEventListener("click", () => void this.copyLink(), options);
-    const warn = (event: BeforeUnloadEvent) => this.connection.holdsUnsentEdits && event.preventDefault();
+    const warn = (event: BeforeUnloadEvent) => !this.connection.stored.everything && event.preventDefault();
     window.addEventListener("beforeunload", warn, options);
   }
 
