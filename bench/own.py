@@ -40,7 +40,7 @@ def own_server(**settings: Any) -> Iterator[ServerProcess]:
         folder = Path(name)
         folder.chmod(0o711)  # PostgreSQL is another user where we are root
         # Nothing here is kept, but PostgreSQL must be stopped.
-        server = ServerProcess(folder, **{"auth": "dev", "drain_timeout_s": 5, **settings})
+        server = ServerProcess(folder, **{"auth": "dev", "drain_timeout_s": 20, **settings})
         server.start()
         try:
             yield server

@@ -8,7 +8,7 @@ connection.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qs, unquote
 
@@ -112,14 +112,20 @@ class Admission:
         if opening.origin is not None and opening.origin not in self._allowed_origins:
             raise Refused(Close.FORBIDDEN, "this origin may not connect: add it to COLLAB_ALLOWED_ORIGINS")
 
-    async def admit(self, opening: Opening, now: float) -> Seat:
-        """The seat for `opening`; `now` is Unix seconds. Raises `Refused`, or what a port raises when away."""
+    async def admit(
+        self, opening: Opening, now: float, *, check: Callable[[Identity], None] = lambda _identity: None
+    ) -> Seat:
+        """The seat for `opening`; `now` is Unix seconds. Raises `Refused`, or what a port raises when away.
+
+        `check` may refuse someone whose name is known, before anything else is looked up.
+        """
         try:
             identity = await self._authenticator.authenticate(opening.token, now=now)
         except TokenUncheckable:
             raise Refused(Close.RIGHTS_UNKNOWN) from None
         except TokenRefused as error:
             raise Refused(Close.UNAUTHORIZED, f"sign in again: {error.reason}") from None
+        check(identity)
         stored = None
         if effective_role(identity.grants, None, opening.document) is None:
             stored = await self._stored_role(identity.subject, opening.document)

@@ -8,8 +8,6 @@ whatever goes wrong ends this connection and no other. Made by `server`, visited
 from __future__ import annotations
 
 import asyncio
-import socket
-from enum import Enum, auto
 from typing import TYPE_CHECKING, cast
 
 import structlog
@@ -20,7 +18,10 @@ from websockets.protocol import State
 
 from collab_server.admission import read_opening
 from collab_server.errors import Close, Refused
+from collab_server.farewell import Farewell
 from collab_server.patience import Patience
+from collab_server.peer import prepare
+from collab_server.phase import Phase
 from collab_server.rooms.member import Member
 from collab_server.sans_io import forget_opening, opening_protocol
 from collab_server.short_frames import short_message
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-GONE_ADDRESS = "0.0.0.0"  # noqa: S104  # nosec B104
-"""Stands for a peer that hung up before we looked."""
 LINGER_S = 5.0  # for the peer to answer our close frame, then the socket is dropped
 MAX_FRAGMENTS = 1_024  # of one message: a 32 MiB document in 32 KiB pieces; empty fragments cost memory but no bytes
 FRAGMENT_COST_BYTES = 1_024  # what each further piece of a message costs its sender's allowance: 5 µs, as 1 KiB does
@@ -42,21 +41,13 @@ END_OF_HEAD = b"\r\n\r\n"  # RFC 9112 §2.1: what comes after it is no part of a
 _LIBRARY_CLOSES = {close.code: close for close in (Close.PROTOCOL, Close.BAD_TEXT, Close.TOO_BIG)}
 
 
-class Phase(Enum):
-    """Where a connection stands."""
-
-    OPENING = auto()  # until the whole request is read
-    ADMITTING = auto()  # rights are checked, the document is loaded
-    SEATED = auto()  # messages flow
-    ENDING = auto()  # an answer or a close frame is on its way out; nothing more is read
-
-
 class Connection(asyncio.Protocol):
     """A connection from its first byte to its last."""
 
     __slots__ = (
         "_admitting",
         "_deadline",
+        "_farewell",
         "_fragments",
         "_heard",
         "_limits",
@@ -83,6 +74,7 @@ class Connection(asyncio.Protocol):
         self._limits = server.full_limits()
         self._deadline: float | None = server.loop.time() + limits.handshake_timeout_s
         self._heard = False
+        self._farewell: Farewell | None = None
         self._patience = Patience()
         self._unparsed_bytes = 0  # of frames that the library has not seen whole
         self.phase = Phase.OPENING
@@ -95,12 +87,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A peer has connected."""
         self.transport = cast(asyncio.Transport, transport)
-        peer = transport.get_extra_info("peername")
-        self.address = str(peer[0]) if peer else GONE_ADDRESS
-        connected: socket.socket = transport.get_extra_info("socket")
-        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # The transport tells when it is above this mark; the member is then sent no more news.
-        self.transport.set_write_buffer_limits(high=self._server.settings.outbox_high_water_bytes)
+        # The transport tells when it is above the mark; the member is then sent no more news.
+        self.address = prepare(self.transport, self._server.settings.outbox_high_water_bytes)
         self.turns = Turns(self._feed, self.transport, self._server.loop)
         self._slot = self._server.wheel.add(self)
         self._server.connected(self)
@@ -264,9 +252,12 @@ class Connection(asyncio.Protocol):
             self.close(Refused(Close.TOO_FREQUENT))
 
     def _late_frame_received(self, frame: Frame) -> None:
-        """What was under way when we closed is not acted on; someone who sends on regardless is cut off."""
-        if not self._limits.take(len(frame.data), self._server.loop.time()):
+        """What was under way when we closed counts for those moved off; who sends on regardless is cut off."""
+        now = self._server.loop.time()
+        if not self._limits.take(len(frame.data), now):
             self.transport.abort()
+        elif self._farewell is not None:
+            self._farewell.receive(frame, now)
 
     def _fragment_received(self, frame: Frame) -> None:
         if len(self._fragments) >= MAX_FRAGMENTS:
@@ -297,6 +288,13 @@ class Connection(asyncio.Protocol):
         """End a seated connection with the refusal's code; what was queued before is still sent."""
         if self.phase is Phase.SEATED and self.member is not None:
             self.member.expelled = True
+            self._server.closed(refusal, self.member)
+            self._send_close(refusal)
+
+    def move_off(self) -> None:
+        """Send a seated member elsewhere, for this server stops; what it had sent before it knew is still taken in."""
+        if self.phase is Phase.SEATED and self.member is not None:
+            refusal, self._farewell = Refused(Close.RESTARTING), Farewell(self.member)
             self._server.closed(refusal)
             self._send_close(refusal)
 

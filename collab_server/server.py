@@ -9,23 +9,28 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import math
 import time
 
 import structlog
 from websockets.http11 import Response
 
+from auth.identity import Identity
 from auth.permissions import Action, permits
 from collab_server.admission import Admission, Opening, Seat
 from collab_server.budget import BufferBudget
-from collab_server.connection import Connection, Phase
+from collab_server.connection import Connection
+from collab_server.cool_down import CoolDown
+from collab_server.drain import Drained, drain
 from collab_server.errors import Close, ConfigurationError, Refused
 from collab_server.limits import AddressCaps, ConnectionLimits, TokenBucket, address_key
+from collab_server.phase import Phase
 from collab_server.rooms.acknowledgements import Acknowledge, Acks
 from collab_server.rooms.member import Member
 from collab_server.rooms.outbox import Outbox
 from collab_server.rooms.registry import Registry
 from collab_server.rooms.room import Room
-from collab_server.settings import Settings
+from collab_server.settings import Auth, Settings
 from collab_server.tasks import Tasks
 from collab_server.telemetry import Metrics
 from collab_server.wheel import SLOTS, Wheel
@@ -36,8 +41,6 @@ from persistence.recorder import Recorder
 
 log = structlog.get_logger(__name__)
 
-CLOSE_BATCH = 50  # members moved off at once while draining: stock clients come back at once, to whoever is next
-CLOSE_PAUSE_S = 0.05
 SYNCS_WINDOW_S = 10.0
 
 
@@ -64,6 +67,7 @@ class Server:
         self._addresses = AddressCaps(settings.max_connections_per_address)
         self._users = AddressCaps(settings.max_connections_per_user)
         self._over_cap: set[Connection] = set()
+        self._cool_down = CoolDown(settings.flood_cool_down_s)
 
     async def start(self) -> None:
         """Begin to listen. Raises `ConfigurationError` when the port is taken."""
@@ -90,7 +94,9 @@ class Server:
         """Check rights, open the room, seat the member - or refuse in the way this client can see."""
         try:
             self._refuse_when_full(connection)
-            seat = await self.admission.admit(opening, self.wall_clock())
+            seat = await self.admission.admit(
+                opening, self.wall_clock(), check=lambda who: self._refuse_when_cooling_down(who, connection.address)
+            )
             room = await self.registry.open(seat.document)
             try:
                 self._seat(connection, seat, room, response, opening.acknowledge)
@@ -110,6 +116,15 @@ class Server:
             raise Refused(Close.RESTARTING)
         if len(self.connections) > self.settings.max_connections or connection in self._over_cap:
             raise Refused(Close.TOO_MANY_CONNECTIONS)
+
+    def _refuse_when_cooling_down(self, identity: Identity, address: str) -> None:
+        left_s = self._cool_down.left_s(self._party(identity, address), self.loop.time())
+        if left_s > 0.0:
+            raise Refused(Close.TOO_FREQUENT, f"too many messages: try again in {math.ceil(left_s)} s")
+
+    def _party(self, identity: Identity, address: str) -> str:
+        """Who pays for a flood: a person, or an address where everyone is somebody new each time."""
+        return address_key(address) if self.settings.auth is Auth.OPEN else identity.subject
 
     def _seat(
         self, connection: Connection, seat: Seat, room: Room, response: Response, acknowledge: Acknowledge
@@ -193,9 +208,11 @@ class Server:
         """A client was turned away before it had a seat."""
         self.metrics.refusals[refusal.reason.slug].inc()
 
-    def closed(self, refusal: Refused) -> None:
-        """This server ended a member's connection."""
+    def closed(self, refusal: Refused, member: Member | None = None) -> None:
+        """This server ended a member's connection; one that flooded may not come back at once."""
         self.metrics.closes[refusal.reason.slug].inc()
+        if refusal.reason is Close.TOO_FREQUENT and member is not None:
+            self._cool_down.begin(self._party(member.identity, member.address), self.loop.time())
 
     # What all connections hold
 
@@ -218,34 +235,25 @@ class Server:
         self.metrics.outbox_bytes.set(outbox)
         self.metrics.unfinished_bytes.set(unfinished)
         self.metrics.slow_members.set(slow)
+        self.metrics.cooling_down.set(self._cool_down.count(self.loop.time()))
 
     # Stopping
 
-    async def drain(self) -> int:
-        """Stop well: no new connections, members moved off in batches, journal flushed, rooms checkpointed.
-
-        Returns the number of rooms whose newest state is in the journal only (it is durable there) because the time of
-        `drain_timeout_s` was up. Raises `TimeoutError` when not even the journal could be flushed.
-        """
+    async def drain(self, hurry: asyncio.Event | None = None) -> Drained:
+        """Stop well, or quickly once `hurry` is set. Never raises because a part is away: the outcome says so."""
         self.draining = True
-        deadline = time.monotonic() + self.settings.drain_timeout_s
         if self._listener is not None:
             self._listener.close()
-        await self._move_members_off()
-        async with asyncio.timeout(max(1.0, deadline - time.monotonic())):
-            await self._recorder.flush()
-        left = await self.registry.close(deadline)
+        outcome = await drain(
+            self.connections,
+            self.registry,
+            self._recorder,
+            timeout_s=self.settings.drain_timeout_s,
+            spread_s=self.settings.drain_spread_s,
+            hurry=hurry or asyncio.Event(),
+        )
         await self.tasks.close()
-        for connection in list(self.connections):
-            connection.transport.abort()
-        return left
-
-    async def _move_members_off(self) -> None:
-        seated = [connection for connection in self.connections if connection.member is not None]
-        for start in range(0, len(seated), CLOSE_BATCH):
-            for connection in seated[start : start + CLOSE_BATCH]:
-                connection.close(Refused(Close.RESTARTING))
-            await asyncio.sleep(CLOSE_PAUSE_S)
+        return outcome
 
 
 def port_taken(error: OSError, setting: str, host: str, port: int) -> ConfigurationError:

@@ -67,6 +67,9 @@ class Settings(BaseSettings):
     messages_burst: PositiveInt = Field(1_000, description="Messages it may send at once: an undo or a paste is many.")
     bytes_per_s: PositiveFloat = Field(2 * MIB, description="Bytes a second one connection may send for long.")
     bytes_burst: PositiveInt = Field(64 * MIB, description="Bytes it may send at once: two of the largest messages.")
+    flood_cool_down_s: float = Field(
+        10, ge=0, description="Time for which one closed for sending too much may not come back; 0: none."
+    )
     message_timeout_s: PositiveFloat = Field(
         60, description="Time to finish a message once begun: 32 MiB take that long at 4.5 Mbit/s."
     )
@@ -136,7 +139,12 @@ class Settings(BaseSettings):
     watchdog_s: float = Field(
         10, ge=0, description="Silence of the event loop after which the process ends itself; 0: never."
     )
-    drain_timeout_s: PositiveFloat = Field(100, description="Time to stop well; Fargate allows 120 s.")
+    drain_timeout_s: PositiveFloat = Field(
+        100, le=120, description="Time to stop, whatever hangs; Fargate kills after 120 s."
+    )
+    drain_spread_s: float = Field(
+        30, ge=0, description="Most time over which members are moved off; never above half of `DRAIN_TIMEOUT_S`."
+    )
 
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="Least level that is logged.")
     log_format: str = Field(

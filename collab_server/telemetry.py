@@ -117,6 +117,9 @@ class Metrics:
         self.slow_members = Gauge(
             "collab_slow_members", "Members with more unsent bytes than the high-water mark.", registry=registry
         )
+        self.cooling_down = Gauge(
+            "collab_cooling_down", "People or addresses kept away after a flood.", registry=registry
+        )
         self.outbox_bytes = Gauge("collab_outbox_bytes", "Unsent bytes of all connections.", registry=registry)
         self.unfinished_bytes = Gauge(
             "collab_unfinished_bytes", "Bytes of messages that have not come whole yet.", registry=registry

@@ -6,7 +6,6 @@ Loopback only unless told otherwise; never for production.
 
 from __future__ import annotations
 
-import asyncio
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from collab_server.http_port import HttpPort
 from collab_server.settings import DevelopmentSettings, Settings
 from collab_server.telemetry import configure_logging
 from commands.configuration import read_settings
-from commands.running import StartUpLines, drain, run, until_stopped
+from commands.running import StartUpLines, Stop, drain, run, until_stopped
 from rest_api.app import create_app
 from rest_api.playground import PlaygroundConfig
 from rest_api.sign_in import SignIn
@@ -31,7 +30,7 @@ def run_dev() -> None:
     run(lambda stop: _dev(settings, stop))
 
 
-async def _dev(settings: Settings, stop: asyncio.Event) -> None:
+async def _dev(settings: Settings, stop: Stop) -> None:
     lines = StartUpLines()
     own_pages = tuple(f"http://{host}:{settings.http_port}" for host in ("127.0.0.1", "localhost"))
     settings = settings.model_copy(update={"allowed_origins": (*settings.allowed_origins, *own_pages)})
@@ -47,7 +46,7 @@ async def _dev(settings: Settings, stop: asyncio.Event) -> None:
             await until_stopped(parts, stop)
         finally:
             await page.close()
-        await drain(parts, lines.say)
+        await drain(parts, stop, lines.say)
 
 
 def _page(parts: Parts) -> PlaygroundConfig:

@@ -1,9 +1,13 @@
-"""What `dev` and `serve` share: the event loop, signals, start-up lines, and stopping well."""
+"""What `dev` and `serve` share: the event loop, signals, start-up lines, and stopping well.
+
+Must never exit 0 while an edit is not stored, nor go on for longer than `COLLAB_DRAIN_TIMEOUT_S` once told to stop.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import resource
 import signal
 import time
@@ -22,15 +26,40 @@ from commands.configuration import fail
 log = structlog.get_logger(__name__)
 
 
-def run(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
-    """Run `work` on a uvloop; its event is set by Ctrl-C or SIGTERM."""
+class Stop:
+    """What Ctrl-C and SIGTERM ask for: the first to stop well, the second to hurry, the third to leave at once."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.hurry = asyncio.Event()
+        self.unstored_edits: Callable[[], int] = lambda: 0
+
+    def signalled(self) -> None:
+        """One more of them came."""
+        if not self.asked.is_set():
+            self.asked.set()
+        elif not self.hurry.is_set():
+            log.warning("hurrying", detail="no pauses, no checkpoints; the journal is still flushed")
+            self.hurry.set()
+        else:
+            self.leave("told to three times")
+
+    def leave(self, why: str) -> None:
+        """End the process now, whatever is still open: with 0 if every edit is stored."""
+        unstored = self.unstored_edits()
+        log.critical("left_at_once", why=why, unstored_edits=unstored)
+        os._exit(1 if unstored else 0)
+
+
+def run(work: Callable[[Stop], Coroutine[Any, Any, None]]) -> None:
+    """Run `work` on a uvloop; Ctrl-C and SIGTERM are told to its `Stop`."""
     allow_many_sockets()
 
     async def main() -> None:
-        stop = asyncio.Event()
+        stop = Stop()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, stop.signalled)
         await work(stop)
 
     try:
@@ -46,9 +75,10 @@ def allow_many_sockets() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-async def until_stopped(parts: Parts, stop: asyncio.Event) -> None:
-    """Wait for `stop`. Ends the command if the recorder fails: a server that cannot journal must not go on."""
-    stopping = asyncio.create_task(stop.wait())
+async def until_stopped(parts: Parts, stop: Stop) -> None:
+    """Wait until told to stop. Ends the command if the recorder fails: a server that cannot journal must not go on."""
+    stop.unstored_edits = lambda: parts.recorder.backlog_rows
+    stopping = asyncio.create_task(stop.asked.wait())
     recording = asyncio.create_task(parts.recorder.wait_stopped())
     await asyncio.wait((stopping, recording), return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
@@ -63,18 +93,21 @@ def fail_at_work(sentence: str, error: BaseException | None) -> NoReturn:
     raise typer.Exit(1)
 
 
-async def drain(parts: Parts, say: Callable[[str], None]) -> None:
-    """Stop well and say how it went."""
+async def drain(parts: Parts, stop: Stop, say: Callable[[str], None]) -> None:
+    """Stop well and say how it went. Ends the command with 1 when edits are not stored."""
     rooms = parts.server.registry.rooms
     members = sum(len(room.members) for room in rooms.values())
     say(f"draining: {members} members, {len(rooms)} rooms")
     started = time.monotonic()
-    try:
-        left = await parts.server.drain()
-    except TimeoutError:
-        say("the journal could not be flushed in time: edits that were not acknowledged may be lost")
-        raise typer.Exit(1) from None
+    # What closes after the drain (pools, ports, processes) may hang as well: then the process ends without it.
+    asyncio.get_running_loop().call_later(parts.settings.drain_timeout_s, stop.leave, "the time to stop is up")
+    drained = await parts.server.drain(stop.hurry)
+    if drained.unstored_edits:
+        log.critical("edits_not_stored", unstored_edits=drained.unstored_edits)
+        say(f"the journal was not flushed in time: {drained.unstored_edits} edits were not stored, nor acknowledged")
+        raise typer.Exit(1)
     took = time.monotonic() - started
+    left = drained.unfolded_rooms
     rest = f"; {left} rooms are in the journal and will be checkpointed at the next start" if left else ""
     say(f"stopped in {took:.1f} s: every edit is stored{rest}")
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import structlog
 
 from collab_server.assembly import assembled
 from collab_server.settings import Settings
 from collab_server.telemetry import configure_logging
 from commands.configuration import fail, read_values
-from commands.running import drain, logged, run, until_stopped
+from commands.running import Stop, drain, logged, run, until_stopped
 
 log = structlog.get_logger(__name__)
 
@@ -26,8 +24,8 @@ def run_serve(*, allow_embedded: bool) -> None:
     run(lambda stop: _serve(settings, stop))
 
 
-async def _serve(settings: Settings, stop: asyncio.Event) -> None:
+async def _serve(settings: Settings, stop: Stop) -> None:
     async with assembled(settings, logged) as parts:
         log.info("ready", port=parts.server.port, admin_port=parts.admin.port)
         await until_stopped(parts, stop)
-        await drain(parts, lambda line: log.info("drain", detail=line))
+        await drain(parts, stop, lambda line: log.info("drain", detail=line))

@@ -7,6 +7,7 @@ Called by `server` for each connection and by `admin`; owns the rooms and their 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Callable
@@ -36,6 +37,7 @@ HOUSEKEEPING_EVERY_S = 0.5  # precision of "due": a fraction of the shortest sen
 BARRED_S = 600.0  # for someone whose update broke a room
 MOST_BARRED = 1_000
 RETRY_CHECKPOINT_AFTER_S = 10.0  # storage that just failed is left alone for a while
+FINAL_CHECKPOINTS_AT_ONCE = 8  # while stopping: they wait for storage most of the time, on connections of one pool
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ class Registry:
         self._loading: dict[str, asyncio.Task[Room]] = {}
         self._dirty: dict[Room, float] = {}  # room → when its checkpoint is due
         self._empty: dict[Room, float] = {}  # room → when it may be dropped
-        self._checkpointing: set[Room] = set()
+        self._checkpointing: dict[Room, asyncio.Task[None]] = {}
         self._unsettled: dict[UUID, int] = {}  # document of a broken room → the newest ticket that room was given
         self._tasks = Tasks()
         self._housekeeper: asyncio.Task[None] | None = None
@@ -211,8 +213,7 @@ class Registry:
             now = self._clock()
             for room in [room for room, due in self._dirty.items() if due <= now]:
                 del self._dirty[room]
-                self._checkpointing.add(room)
-                self._tasks.start(self._checkpoint_and_note(room), "checkpoint")
+                self._checkpointing[room] = self._tasks.start(self._checkpoint_and_note(room), "checkpoint")
             for room in [room for room, due in self._empty.items() if due <= now]:
                 del self._empty[room]
                 self._tasks.start(self._evict(room), "evict")
@@ -234,7 +235,7 @@ class Registry:
         try:
             await self.checkpoint(room)
         finally:
-            self._checkpointing.discard(room)
+            self._checkpointing.pop(room, None)
             if room.dirty_updates:
                 self.edited(room)
 
@@ -250,11 +251,13 @@ class Registry:
             await self._recorder.flush(room.ticket)
             with self._metrics.checkpoint_seconds.time():
                 checkpoint = await self._checkpointer.checkpoint(room.document)
-        except Exception as error:  # whatever it is, the journal still has every update
-            self._metrics.checkpoints["failed"].inc()
-            log.warning("checkpoint_failed", document_id=str(room.document.id), exc_info=error)
+        except BaseException as error:  # whatever it is, the journal still has every update
             room.dirty_updates += updates
             room.dirty_bytes += size
+            if not isinstance(error, Exception):
+                raise  # this process stops
+            self._metrics.checkpoints["failed"].inc()
+            log.warning("checkpoint_failed", document_id=str(room.document.id), exc_info=error)
             if self.rooms.get(room.document.name) is room:
                 self._dirty[room] = self._clock() + RETRY_CHECKPOINT_AFTER_S
             return False
@@ -284,22 +287,34 @@ class Registry:
         self._tasks.start(self._bus.unsubscribe(room.document.id, room.receive), "unsubscribe")
 
     async def close(self, deadline: float) -> int:
-        """Checkpoint what is dirty until `deadline` (on the registry's clock) and stop; return rooms left to the
-        journal.
+        """Checkpoint what is dirty until `deadline` (on the registry's clock) and stop; returns rooms left to do.
 
         Called after the recorder was flushed and all members have left: what is not checkpointed lies in the journal.
+        Cancelled, it may be called again.
         """
-        if self._housekeeper is not None:
-            self._housekeeper.cancel()
-            await asyncio.wait([self._housekeeper])
-        left = 0
-        for room in list(self.rooms.values()):
-            try:
-                async with asyncio.timeout(max(0.0, deadline - self._clock())):
-                    up_to_date = not room.dirty_updates or await self.checkpoint(room)
-            except TimeoutError:
-                up_to_date = False
-            left += not up_to_date
+        for task in (self._housekeeper, *self._loading.values()):
+            if task is not None and not task.done():
+                task.cancel()
+                await asyncio.wait([task])
+        waiting = [room for room in self.rooms.values() if room.dirty_updates or room in self._checkpointing]
+        left = set(waiting)
+
+        async def checkpoint_one_by_one() -> None:
+            while waiting:
+                room = waiting.pop()
+                if await self._is_up_to_date(room):
+                    left.remove(room)
+
+        if (left_s := deadline - self._clock()) > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left_s):
+                    await asyncio.gather(*(checkpoint_one_by_one() for _ in range(FINAL_CHECKPOINTS_AT_ONCE)))
         await self._tasks.close()
         await self._offload.tasks.close()
-        return left
+        return len(left)
+
+    async def _is_up_to_date(self, room: Room) -> bool:
+        """Whether a checkpoint holds all of it now; one that is under way is awaited first."""
+        if (under_way := self._checkpointing.get(room)) is not None:
+            await asyncio.wait([under_way])
+        return not room.dirty_updates or await self.checkpoint(room)

@@ -57,6 +57,7 @@ def server(postgres_of_major: PostgresOfMajor, tmp_path_factory: pytest.TempPath
         messages_burst=MOST_MESSAGES,
         messages_per_s=1,
         syncs_per_10_s=MOST_SYNCS,
+        flood_cool_down_s=0,  # one mallory after the other
         max_handshake_bytes=MOST_HANDSHAKE_BYTES,
         handshake_timeout_s=TIME_TO_OPEN_S,
         open_timeout_s=TIME_TO_OPEN_S,

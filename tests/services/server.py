@@ -99,11 +99,20 @@ class ServerProcess:
         """SIGTERM, and the exit code once it has drained."""
         return self._end(signal.SIGTERM)
 
-    def _end(self, number: signal.Signals) -> int:
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal, and wait for nothing; one that has ended already gets none."""
         assert self._process is not None
         if self._process.poll() is None:
             self._process.send_signal(number)
+
+    def exit_code(self) -> int:
+        """Wait for its end."""
+        assert self._process is not None
         return self._process.wait(timeout=60)
+
+    def _end(self, number: signal.Signals) -> int:
+        self.signal(number)
+        return self.exit_code()
 
     def restart(self) -> None:
         """Kill it and start it again on the same ports and storage."""
