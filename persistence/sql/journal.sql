@@ -18,5 +18,6 @@ insert into quarantined_updates (document_id, actor_id, reason, sha256, size_byt
 values ($1, $2, $3, $4, $5)
 
 -- name: ping
--- Does the journal's table answer?
-select exists (select from document_updates where id = 0)
+-- Does the journal's table answer, and may it be written to?
+select current_setting('transaction_read_only') = 'off'
+from (select exists (select from document_updates where id = 0)) as answer
