@@ -20,6 +20,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from collab_server.errors import Close
+from collab_server.wire.messages import Update
 from persistence.embedded_postgres import EmbeddedPostgres
 from tests.services.client import Client
 from tests.services.fixtures_server import StartServer
@@ -94,24 +95,27 @@ async def test_edits_go_on_without_the_database_and_are_stored_when_it_is_back(
     """F05."""
     server = start_server(auth="open", database_url=postgres_server.url)
     async with (
-        Client(server.websocket_url, "away") as ada,
+        Client(server.websocket_url, "away?ack=1") as ada,
         Client(server.websocket_url, "away") as bob,
     ):
-        await ada.type("<0>")
-        await until_journaled(server, "away", 1)
+        first = await ada.type("<0>")
+        await ada.until(lambda: Update(first) in ada.received)
         async with outage(postgres_server):
-            for number in range(1, 21):
-                await (ada if number % 2 else bob).type(f"<{number}>")
+            sent = [await ada.type(f"<{number}>") for number in range(1, 11)]
+            for number in range(11, 21):
+                await bob.type(f"<{number}>")
             await ada.until(lambda: len(TOKEN.findall(str(ada.text))) == 21)
             await bob.until(lambda: len(TOKEN.findall(str(bob.text))) == 21)
             report = await until_ready(server, 503)
-            assert report["journal"]["backlog_bytes"] > 0  # none of them is called stored
+            assert not any(Update(update) in ada.received for update in sent)  # none of them is called stored
+            assert report["journal"]["backlog_bytes"] > 0
             assert report["journal"]["oldest_pending_s"] > 0
             assert (await asyncio.to_thread(admin_json, server, "/healthz"))[0] == 200
             with pytest.raises(InvalidStatus) as refusal:
                 async with Client(server.websocket_url, "another"):
                     pass
             assert refusal.value.response.status_code == 503
+        await ada.until(lambda: all(Update(update) in ada.received for update in sent))
         await until_gone(server, BACKLOG)
         assert (ada.closed, bob.closed) == (None, None)
         shown = str(bob.text)
