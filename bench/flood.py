@@ -1,4 +1,4 @@
-"""One client sends as fast as its socket takes, is closed, comes back and does it again: what others notice.
+"""One client sends as fast as its socket takes, is closed, comes back at once and does it again: what others notice.
 
 Pairs of people type in rooms of their own, and one pair types in the room that is flooded. Limits are those of
 production. Called by `fairness`.
@@ -79,8 +79,8 @@ class Flooder:
                 await member.join(self._port, self._path)
                 await self._flood(member, body)
             except Lost as error:
-                code = re.match(r"closed with (\d+)", str(error))
-                self.closes[code[1] if code else str(error)[:40]] += 1
+                code = re.match(r"closed with (\d+)|HTTP/1.1 (\d+)", str(error))
+                self.closes[code[1] or code[2] if code else str(error)[:40]] += 1
             finally:
                 member.socket.close()
 

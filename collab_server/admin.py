@@ -24,7 +24,7 @@ from auth.identity import TokenRefused
 from auth.tokens import Authenticator
 from collab_server.admin_quarantine import AdminQuarantine
 from collab_server.bus import Bus
-from collab_server.health import Health
+from collab_server.health import STUCK_AFTER_S, Health
 from collab_server.heartbeat import Heartbeat
 from collab_server.rooms.member import Member
 from collab_server.rooms.room import Room
@@ -75,11 +75,12 @@ class Admin:
         return _json({"status": "live"})
 
     async def _ready(self, _request: Request) -> Response:
-        ready = self._health.is_ready() and not self._server.draining
+        pending_s = self._recorder.oldest_pending_age_s
+        ready = self._health.is_ready() and pending_s <= STUCK_AFTER_S and not self._server.draining
         status = "draining" if self._server.draining else "ready" if ready else "not ready"
         journal = {
             "backlog_bytes": self._recorder.backlog_bytes,
-            "oldest_pending_s": round(self._recorder.oldest_pending_age_s or 0.0, 3),
+            "oldest_pending_s": round(pending_s, 3),
         }
         report = {"status": status, "dependencies": self._health.report(), "journal": journal}
         return _json(report, 200 if ready else 503)

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from collab_server.telemetry import Metrics
 
-EVERY_S = 5.0
+EVERY_S = 2.0
 TIMEOUT_S = 2.0
 STALE_AFTER_S = 3 * EVERY_S  # older than this, an answer says nothing any more
+STUCK_AFTER_S = 5.0  # an edit that waits longer for its commit: the database answers, but does not write (disk full)
 
 
 @dataclass(frozen=True, slots=True)

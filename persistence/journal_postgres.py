@@ -72,7 +72,9 @@ class PostgresJournal:
     async def ping(self) -> None:
         self._refuse_when_closed()
         async with borrowed(self._pool, JournalUnavailable) as connection:
-            await connection.fetchval(QUERIES["ping"])
+            writable = await connection.fetchval(QUERIES["ping"])
+        if not writable:
+            raise JournalUnavailable("the database is read-only")
 
     async def close(self) -> None:
         self._closed = True

@@ -33,5 +33,6 @@ select $1, $2, $3, $4, $5, case when held.bytes + octet_length($6::bytea) <= $9 
 from fits, held where fits.yes
 
 -- name: ping
--- Does the journal's table answer?
-select exists (select from document_updates where id = 0)
+-- Does the journal's table answer, and may it be written to?
+select current_setting('transaction_read_only') = 'off'
+from (select exists (select from document_updates where id = 0)) as answer

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import asyncpg
@@ -77,3 +78,27 @@ async def commits_held(database_url: str) -> AsyncIterator[None]:
             yield
     finally:
         await connection.close()
+
+
+@contextmanager
+def no_file_grows(server: EmbeddedPostgres, beyond_bytes: int) -> Iterator[None]:
+    """No file of it can grow beyond that, as on a full disk; unlike a small disk this needs no root and ends at once.
+
+    A segment of its log must still fit (16 MiB), so tables have to be that large as well before they feel it.
+    """
+    _limit_files(server, str(beyond_bytes))
+    try:
+        yield
+    finally:
+        _limit_files(server, "unlimited")
+
+
+def _limit_files(server: EmbeddedPostgres, most: str) -> None:
+    """For all that run; backends still to come inherit it. As the server's own user, since root may not everywhere."""
+    assert server.pid is not None
+    owner = Path(f"/proc/{server.pid}").stat()
+    other_user = {"user": owner.st_uid, "group": owner.st_gid} if owner.st_uid != os.getuid() else {}
+    for pid in (server.pid, *_children(server.pid)):
+        command = ["prlimit", "--pid", str(pid), f"--fsize={most}:unlimited"]
+        done = subprocess.run(command, cwd="/", capture_output=True, text=True, **other_user)  # type: ignore[call-overload]
+        assert done.returncode == 0 or not Path(f"/proc/{pid}").exists(), done.stderr

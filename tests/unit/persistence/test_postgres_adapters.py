@@ -196,3 +196,17 @@ def test_a_query_file_that_does_not_explain_itself_is_refused(tmp_path: Path) ->
         file.write_text(broken)
         with pytest.raises(ValueError, match=complaint):
             load_queries(file)
+
+
+async def test_a_database_that_takes_no_writes_is_unavailable_to_a_ping(postgres_url: str) -> None:
+    """F05: after a failover it answers every question, and stores nothing."""
+    connection = await asyncpg.connect(postgres_url)
+    name = await connection.fetchval("select current_database()")
+    await connection.execute(f"alter database {name} set default_transaction_read_only = on")
+    await connection.close()
+    pool = await create_pool(postgres_url)
+    try:
+        with pytest.raises(JournalUnavailable, match="read-only"):
+            await PostgresJournal(pool).ping()
+    finally:
+        await pool.close()

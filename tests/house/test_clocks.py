@@ -1,0 +1,36 @@
+"""The clock on the wall jumps: nothing but the times in tokens and on files may depend on it (F10)."""
+
+from __future__ import annotations
+
+import ast
+
+from tests.house.test_structure import MODULES, ROOT
+
+WALL_CLOCKS = {
+    ("time", "time"),
+    ("time", "time_ns"),
+    ("time", "localtime"),
+    ("time", "gmtime"),
+    ("datetime", "now"),
+    ("datetime", "utcnow"),
+    ("datetime", "today"),
+    ("date", "today"),
+}
+ALLOWED = {
+    "collab_server/server.py": "a token's end",
+    "collab_server/admin.py": "a token's end",
+    "commands/token.py": "a token's end",
+    "rest_api/sign_in.py": "a token's end",
+    "persistence/blobs_directory.py": "the age of a file that a killed process left",
+}
+
+
+def looks_at_the_wall(source: str) -> bool:
+    attributes = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)]
+    names = {(node.value.id, node.attr) for node in attributes if isinstance(node.value, ast.Name)}
+    return bool(names & WALL_CLOCKS) or "from time import" in source
+
+
+def test_nothing_but_tokens_and_the_age_of_files_depends_on_the_clock_on_the_wall() -> None:
+    found = {str(path.relative_to(ROOT)) for path in MODULES if looks_at_the_wall(path.read_text())}
+    assert found == set(ALLOWED)
