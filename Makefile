@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help run test check setup web bench bench-peers bench-fair bench-rooms bench-soak load image lock clean
+.PHONY: help run test check setup web bench bench-peers bench-fair bench-rooms bench-soak bench-cold load image lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -79,6 +79,9 @@ bench-rooms: $(VENV)/.dev ## an update beside ten thousand open rooms and beside
 
 bench-soak: $(VENV)/.dev ## a thousand people who come, type and leave: memory a minute (MINUTES=10)
 	@$(BIN)/python -m bench.soak $(if $(MINUTES),--minutes $(MINUTES))
+
+bench-cold: $(VENV)/.dev ## how long a document takes to open that nobody has open (RUNS=40)
+	@$(BIN)/python -m bench.cold $(RUNS)
 
 load: $(VENV)/.dev ## a short load run against a server of its own, with an HTML report (SCENARIO=pairs)
 	@$(BIN)/python -m loadtests --scenario $(or $(SCENARIO),smoke)
