@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help run test check setup web bench bench-peers bench-fair bench-rooms bench-soak load image lock clean
+.PHONY: help run test check setup web bench bench-peers bench-fair bench-rooms bench-soak chaos load image lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,7 +52,7 @@ check: $(VENV)/.dev ## ruff, mypy, import rules, unsafe calls, secrets, Dockerfi
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/bandit -q -r auth collab_server commands persistence presence rest_api -c pyproject.toml
+	@$(BIN)/bandit -q -r auth chaos collab_server commands persistence presence rest_api -c pyproject.toml
 	@git ls-files -z -- ':!*.lock' ':!*package-lock.json' | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
 	@$(BIN)/hadolint Dockerfile
 	@$(MAKE) --no-print-directory web/node_modules/.package-lock.json && cd web && npm run --silent check
@@ -79,6 +79,10 @@ bench-rooms: $(VENV)/.dev ## an update beside ten thousand open rooms and beside
 
 bench-soak: $(VENV)/.dev ## a thousand people who come, type and leave: memory a minute (MINUTES=10)
 	@$(BIN)/python -m bench.soak $(if $(MINUTES),--minutes $(MINUTES))
+
+chaos: $(VENV)/.run ## break a server while clients write: is anything acknowledged lost? (ROUNDS=200 FAULTS=sigkill SEED=7 PEER=hocuspocus)
+	@$(BIN)/collab-server chaos $(if $(PEER),--target $(PEER)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	  $(if $(FAULTS),--faults $(FAULTS)) $(if $(SEED),--seed $(SEED)) $(if $(JSON),--json $(JSON))
 
 load: $(VENV)/.dev ## a short load run against a server of its own, with an HTML report (SCENARIO=pairs)
 	@$(BIN)/python -m loadtests --scenario $(or $(SCENARIO),smoke)

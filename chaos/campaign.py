@@ -10,7 +10,7 @@ import asyncio
 import random
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from chaos.books import Books
@@ -19,33 +19,28 @@ from chaos.crew import Crew, Mode, Note, Unreachable
 from chaos.faults import ClientCut, Fault
 from chaos.own_server import ServerFailed
 from chaos.report import Report
-from chaos.schedule import SIGKILL, Round, Strike, schedule
+from chaos.schedule import Round, Strike
 from chaos.target import Target
 from chaos.writer import Address
 
 SETTLES_WITHIN_S = 30.0
 LOOKS_EVERY_S = 0.05
 LAST_KILL = "last kill"
+LAST_KILL_SAYS = "SIGKILL at a random moment; a new client reads before any writer is back"
 FIRST_ARRIVAL = "first arrival"
 CLIENT_CUT = "client-cut"
 
 MakeCrews = Callable[[Address, Note], list[Crew]]
-Progress = Callable[[int, int, str], None]
-"""Told the rounds done, the rounds in all, and what happens now."""
-
-
-class NotPossible(Exception):
-    """A fault was asked for that cannot be made here; the message says which there are."""
+Progress = Callable[[int, str], None]
+"""Told the rounds done, and what there is to say of them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to do. `faults` empty: all there are. A document is left for a new one after so many edits."""
+    """What to do: the rounds of a schedule. A document is left for a new one after so many edits."""
 
     seed: int
-    rounds: int
-    faults: tuple[str, ...] = ()
-    kill_after_s: tuple[float, float] = (0.1, 0.9)
+    rounds: tuple[Round, ...]
     edits_per_document: int = 8_000
     cold_wait_s: float = 45.0
     """Where the server cannot be killed: how long everybody stays away at the end, so that it drops the document."""
@@ -70,12 +65,12 @@ class Campaign:
         self._typing_since: float | None = None
 
     async def run(self) -> Report:
-        """Do it; what goes wrong on the way is in the report. Raises NotPossible."""
+        """Do it; what goes wrong on the way is in the report."""
         report, started = self._report, time.monotonic()
         try:
-            rounds = await self._begin()
-            for turn in rounds:
-                self._progress(turn.number - 1, len(rounds), f"{report.acknowledged:,} edits acknowledged")
+            await self._begin()
+            for turn in self._plan.rounds:
+                self._progress(turn.number - 1, f"{report.acknowledged:,} edits acknowledged")
                 await self._round(turn)
                 report.rounds += 1
                 self._count()
@@ -91,17 +86,13 @@ class Campaign:
         report.seconds = time.monotonic() - started
         return report
 
-    async def _begin(self) -> Sequence[Round]:
+    async def _begin(self) -> None:
         address = await self._target.start()
         self._crews = self._make_crews(address, self._books.note)
         self._report.writers = len(self._writers)
         self._faults = {**self._target.faults(), CLIENT_CUT: ClientCut(self._crews)}
-        wanted = set(self._plan.faults) or set(self._faults)
-        killed_anyway = {SIGKILL} if self._target.about.can_be_killed else set()
-        if missing := wanted - self._faults.keys() - killed_anyway:
-            raise NotPossible(f"not possible here: {', '.join(sorted(missing))}; there is {', '.join(self._faults)}")
+        self._report.says = {name: fault.says for name, fault in self._faults.items()} | {LAST_KILL: LAST_KILL_SAYS}
         await self._open()
-        return schedule(self._plan.seed, self._plan.rounds, tuple(wanted), kill_after_s=self._plan.kill_after_s)
 
     @property
     def _writers(self) -> tuple[int, ...]:
@@ -182,7 +173,7 @@ class Campaign:
 
     async def _finish(self) -> None:
         """Everybody comes back once more; then every document of the run is read from storage alone."""
-        self._progress(self._plan.rounds, self._plan.rounds, "reading every document from storage")
+        self._progress(len(self._plan.rounds), "reading every document from storage")
         await self._be(Mode.QUIET)
         await self._settle()
         await self._be(Mode.AWAY)
@@ -207,5 +198,5 @@ class Campaign:
         self._report.sent = sum(len(ledger.sent) + len(ledger.deleted) for ledger in ledgers)
         self._report.acknowledged = sum(ledger.acknowledgements for ledger in ledgers)
 
-    async def _all(self, works: Iterable[object]) -> None:
-        await asyncio.gather(*works)  # type: ignore[call-overload]
+    async def _all(self, works: Iterable[Awaitable[None]]) -> None:
+        await asyncio.gather(*works)

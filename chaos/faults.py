@@ -11,6 +11,7 @@ import random
 import resource
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -39,16 +40,17 @@ class Fault(Protocol):
 class Sigkill:
     """The server process dies at once, as from the kernel's out-of-memory killer or a lost machine."""
 
-    says = "SIGKILL of the server in the middle of a round, restart"
+    says = "SIGKILL, restart, everybody comes back by himself"
 
-    def __init__(self, server: OwnServer) -> None:
-        self._server = server
+    def __init__(self, kill: Callable[[], Awaitable[None]], restart: Callable[[], Awaitable[None]]) -> None:
+        self._kill = kill
+        self._restart = restart
 
     async def inject(self, _dice: random.Random) -> None:
-        await self._server.kill()
+        await self._kill()
 
     async def heal(self) -> None:
-        await self._server.start()
+        await self._restart()
 
 
 class Freeze:

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from chaos.faults import Fault
+from chaos.faults import Fault, Sigkill
 from chaos.own_server import START_TIMEOUT_S, ServerFailed, free_port, until_listening
+from chaos.schedule import SIGKILL
 from chaos.target import About
 from chaos.writer import Address
 
@@ -26,6 +27,7 @@ class Hocuspocus:
         "Hocuspocus 4.7.0 with extension-sqlite, provider 4.8.0",
         "the server has applied the edit in memory (`SyncStatus`, `unsyncedChanges` 0); "
         "SQLite has it 2 s after the last edit, 10 s after the first at the latest (its defaults)",
+        (SIGKILL,),
     )
 
     def __init__(self, folder: Path, packages: Path, node: str) -> None:
@@ -67,8 +69,8 @@ class Hocuspocus:
         await self.kill()
 
     def faults(self) -> Mapping[str, Fault]:
-        """Nothing but the kill that ends every round."""
-        return {}
+        """What can be broken here, by the names of `about.faults`."""
+        return {SIGKILL: Sigkill(self.kill, self.restart)}
 
     def oddities(self) -> list[str]:
         """Nothing is watched here."""

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 from chaos.faults import DiskFull, Fault, Freeze, PostgresCut, PostgresStop, Sigkill, StoreAway
 from chaos.own_server import OwnServer
 from chaos.relay import Relay
+from chaos.schedule import LASTS_S
 from chaos.target import About
 from chaos.writer import Address
 from persistence.embedded_postgres import EmbeddedPostgres
@@ -32,6 +33,7 @@ class OwnDeployment:
     about = About(
         "collab-server",
         "the edit is in PostgreSQL's log, on disk, before the client is told (`?ack=1`, and the subprotocol `yjs.ack`)",
+        tuple(name for name in LASTS_S if name != "client-cut" and (name != "disk-full" or DiskFull.works_here)),
     )
 
     def __init__(self, folder: Path) -> None:
@@ -71,18 +73,17 @@ class OwnDeployment:
         await self._postgres.stop()
 
     def faults(self) -> Mapping[str, Fault]:
-        """What can be broken here, by name of the schedule. To be asked once it was started."""
+        """What can be broken here, by the names of `about.faults`. To be asked once it was started."""
         assert self._server is not None and self._relay is not None  # noqa: S101, PT018 - it was started
         found: dict[str, Fault] = {
-            "sigkill": Sigkill(self._server),
+            "sigkill": Sigkill(self._server.kill, self._server.start),
             "freeze": Freeze(self._server),
             "postgres-stop": PostgresStop(self._postgres),
             "postgres-cut": PostgresCut(self._relay),
+            "disk-full": DiskFull(self._server),
             "store-away": StoreAway(self._folder / "server" / "objects"),
         }
-        if DiskFull.works_here:
-            found["disk-full"] = DiskFull(self._server)
-        return found
+        return {name: found[name] for name in self.about.faults}
 
     def oddities(self) -> list[str]:
         """What happened that nobody asked for, as sentences."""

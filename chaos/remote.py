@@ -11,12 +11,14 @@ from chaos.faults import Fault
 from chaos.target import About
 from chaos.writer import Address
 
+MEANING = "what the deployment says over `?ack=1` and `yjs.ack`"
+
 
 class Remote:
     """The deployment behind an address."""
 
     def __init__(self, address: Address) -> None:
-        self.about = About(address.url, "what the deployment says over `?ack=1` and `yjs.ack`", can_be_killed=False)
+        self.about = About(address.url, MEANING, (), can_be_killed=False)
         self._address = address
 
     async def start(self) -> Address:

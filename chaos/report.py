@@ -27,6 +27,7 @@ class Report:
     sent: int = 0
     acknowledged: int = 0
     strikes: Counter[str] = field(default_factory=Counter)
+    says: dict[str, str] = field(default_factory=dict)
     copies_judged: int = 0
     cold: Verdict = field(default_factory=Verdict)
     settled: Verdict = field(default_factory=Verdict)
@@ -83,12 +84,9 @@ class Report:
         yield f"  deleted, yet there  {_shown(verdict.came_back)}"
         yield f"  never sent          {_shown(verdict.unknown)}"
         yield f"  copies that differ  {_shown(verdict.diverged)} ({self.copies_judged:,} copies were judged)"
-        yield f"  faults              {', '.join(f'{name} {number}' for name, number in sorted(self.strikes.items()))}"
-        for fault, took in sorted(self.recovery_s.items()):
-            if took:
-                percentiles = _percentiles(took)
-                shown = " · ".join(f"{name} {value:.2f} s" for name, value in percentiles.items())
-                yield f"  back after          {fault}: {shown}"
+        yield "  faults, and from the cure to each client's next acknowledgement:"
+        for fault, number in sorted(self.strikes.items()):
+            yield f"    {number:>4} × {fault:<14}{_waited(self.recovery_s.get(fault, []))}  {self.says.get(fault, '')}"
         yield from (f"  noticed             {sentence}" for sentence in self.oddities)
         yield from (f"  problem             {sentence}" for sentence in self.problems)
         yield self._sentence()
@@ -110,6 +108,11 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def _percentiles(took: Sequence[float]) -> dict[str, float]:
     return {"p50": round(percentile(took, 0.5), 3), "p95": round(percentile(took, 0.95), 3), "max": round(max(took), 3)}
+
+
+def _waited(took: Sequence[float]) -> str:
+    found = _percentiles(took).items() if took else ()
+    return " · ".join(f"{name} {seconds:5.2f} s" for name, seconds in found)
 
 
 def _counted(verdict: Verdict) -> dict[str, int]:

@@ -15,10 +15,11 @@ from chaos.writer import Address
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """What a run says of its target: its name, and what its acknowledgement means."""
+    """What a run says of its target: its name, what its acknowledgement means, and which faults it can have."""
 
     name: str
     acknowledgement: str
+    faults: tuple[str, ...]
     can_be_killed: bool = True
 
 
@@ -40,7 +41,7 @@ class Target(Protocol):
         """End everything that was started. Idempotent."""
 
     def faults(self) -> Mapping[str, Fault]:
-        """What can be broken here, by name of the schedule."""
+        """What can be broken here, by the names of `about.faults`. To be asked once it was started."""
 
     def oddities(self) -> list[str]:
         """What happened that nobody asked for, as sentences."""

@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from chaos.campaign import Campaign, NotPossible, Plan
+from chaos.campaign import CLIENT_CUT, Campaign, Plan
 from chaos.crew import Crew, Note
 from chaos.hocuspocus import Hocuspocus
 from chaos.node_crew import NodeCrew
@@ -27,12 +27,15 @@ from chaos.own_deployment import OwnDeployment
 from chaos.packages import NotInstalled, install_clients, install_peer, node
 from chaos.remote import Remote
 from chaos.report import Report
+from chaos.schedule import SIGKILL, Round, schedule
 from chaos.target import Target
 from chaos.writer import Address, PythonCrew
 from commands.configuration import fail
 
 CACHE = Path(".cache") / "chaos"
 PEER = "hocuspocus"
+ROUNDS, KILL_ROUNDS, PEER_ROUNDS = 13, 60, 12
+"""About three minutes of each kind."""
 OUR_KILL_AFTER_S = (0.1, 0.9)
 PEER_KILL_AFTER_S = (0.5, 12.0)
 """Anywhere in the 10 s within which the peer stores a document."""
@@ -63,7 +66,7 @@ def run_chaos(asked: Asked) -> None:
     folder.chmod(0o711)  # PostgreSQL is another user where we are root
     try:
         report = asyncio.run(_run(asked, folder))
-    except (NotInstalled, NotPossible, ValueError) as error:
+    except (NotInstalled, ValueError) as error:
         shutil.rmtree(folder)
         fail(str(error))
     out = Console(highlight=False)
@@ -85,22 +88,26 @@ async def _run(asked: Asked, folder: Path) -> Report:
     console.print(f"seed {seed}: the same seed and options give the same schedule", soft_wrap=True)
     prepared = _Prepared(asked, folder, seed, console)
     target = prepared.target()
-    only_kills = set(asked.faults) == {"sigkill"}
-    plan = Plan(
-        seed,
-        asked.rounds or (10 if asked.target == PEER else 60 if only_kills else 15),
-        asked.faults,
-        document=asked.document,
-        kill_after_s=PEER_KILL_AFTER_S if asked.target == PEER else OUR_KILL_AFTER_S,
-    )
+    plan = Plan(seed, _rounds(asked, target, seed), document=asked.document)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("starting", total=plan.rounds)
+        task = bar.add_task("starting", total=len(plan.rounds))
 
-        def progress(done: int, _total: int, what: str) -> None:
+        def progress(done: int, what: str) -> None:
             bar.update(task, completed=done, description=what)
 
         return await Campaign(target, prepared.crews, plan, progress).run()
+
+
+def _rounds(asked: Asked, target: Target, seed: int) -> tuple[Round, ...]:
+    """The schedule, about three minutes of it unless asked otherwise. Raises ValueError for what cannot be."""
+    is_peer = asked.target == PEER
+    possible = target.about.faults if is_peer else (*target.about.faults, CLIENT_CUT)
+    if missing := set(asked.faults) - set(possible):
+        raise ValueError(f"not possible here: {', '.join(sorted(missing))}; possible: {', '.join(possible)}")
+    faults = asked.faults or possible
+    rounds = asked.rounds or (PEER_ROUNDS if is_peer else KILL_ROUNDS if set(faults) == {SIGKILL} else ROUNDS)
+    return schedule(seed, rounds, faults, kill_after_s=PEER_KILL_AFTER_S if is_peer else OUR_KILL_AFTER_S)
 
 
 class _Prepared:
