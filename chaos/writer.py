@@ -12,11 +12,12 @@ import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from itertools import count
 from urllib.parse import quote, urlencode
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.typing import Subprotocol
 
 from chaos import wire
@@ -27,6 +28,7 @@ from chaos.ledger import Told
 
 LAST_WORDS_S = 0.5
 """How long a connection whose server was killed may take to say so."""
+NEVER_LET_IN = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}
 COMES_BACK_AFTER_S = (0.05, 0.3)
 
 
@@ -65,6 +67,7 @@ class Writer:
         self._waiting: deque[Sent] = deque()
         self._durable = 0
         self._synced = asyncio.Event()
+        self._is_refused = False
         self._trouble = "it does not answer"
         self._tasks = [asyncio.create_task(self._live()), asyncio.create_task(self._type())]
 
@@ -74,7 +77,12 @@ class Writer:
             async with asyncio.timeout(DEADLINE_S):
                 await self._synced.wait()
         except TimeoutError:
-            raise Unreachable(f"{self._url.partition('?')[0]}: {self._trouble}") from None
+            raise self._unreachable() from None
+        if self._is_refused:
+            raise self._unreachable()
+
+    def _unreachable(self) -> Unreachable:
+        return Unreachable(f"{self._url.partition('?')[0]}: {self._trouble}")
 
     async def be(self, mode: Mode) -> None:
         """Do that from now on."""
@@ -131,11 +139,17 @@ class Writer:
                 ) as socket:
                     await self._talk(socket)
                 self._trouble = f"closed with {socket.close_code} {socket.close_reason}"
+            except InvalidStatus as error:
+                self._trouble = str(error)
+                if error.response.status_code in NEVER_LET_IN:
+                    self._is_refused = True
+                    self._synced.set()
+                    return
             except (OSError, WebSocketException) as error:  # TimeoutError is an OSError
                 self._trouble = str(error) or type(error).__name__
             finally:
                 self._socket = None
-                self._synced.clear()
+            self._synced.clear()
             await asyncio.sleep(random.uniform(*COMES_BACK_AFTER_S))
 
     async def _talk(self, socket: ClientConnection) -> None:

@@ -15,10 +15,13 @@ from chaos.crew import Crew, Note
 from chaos.node_crew import NodeCrew
 from chaos.own_deployment import OwnDeployment
 from chaos.packages import install_clients, node
+from chaos.remote import Remote
 from chaos.report import Report
 from chaos.schedule import Round, Strike
 from chaos.writer import Address, PythonCrew
+from tests.services.fixtures_server import StartServer
 from tests.services.postgres import open_folder
+from tests.services.tokens import token
 
 ROOT = Path(__file__).parents[2]
 SEED = 4711
@@ -80,3 +83,26 @@ async def test_a_server_that_loses_what_it_acknowledged_is_found_out(folder: Pat
     assert report.cold.lost
     assert not report.is_kept
     assert list(report.lines())[-1].startswith("BROKEN")
+
+
+async def test_a_running_deployment_is_checked_by_clients_that_cut_their_own_connections(
+    start_server: StartServer,
+) -> None:
+    server = start_server(auth="dev", room_grace_s=0.1)
+    address = Address(server.websocket_url, token(server))
+    cut = Strike("client-cut", after_s=0.2, lasts_s=0, dice=1)
+    plan = Plan(SEED, (Round(1, (cut,), 0.1), Round(2, (cut, cut), 0.1)), cold_wait_s=0.5)
+    report = await Campaign(Remote(address), python_crew, plan, lambda _done, _what: None).run()
+    assert report.is_kept, "\n".join(report.lines())
+    assert report.strikes == {"client-cut": 3}
+    assert report.copies_judged == 3 * 3 + 1
+
+
+async def test_a_deployment_that_refuses_is_unproven_and_says_why(start_server: StartServer) -> None:
+    server = start_server(auth="dev")
+    plan = Plan(SEED, (Round(1, (), 0.1),))
+    report = await Campaign(
+        Remote(Address(server.websocket_url, "no-token")), python_crew, plan, lambda _done, _what: None
+    ).run()
+    assert not report.is_kept
+    assert "401" in report.problems[0]
