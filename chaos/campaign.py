@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from chaos.books import Books
-from chaos.checker import Replica, agree, judge
+from chaos.checker import Replica, agree, differences, judge
 from chaos.crew import Crew, Mode, Note, Unreachable
 from chaos.faults import ClientCut, Fault
 from chaos.own_server import ServerFailed
@@ -163,6 +163,10 @@ class Campaign:
                     break
             await asyncio.sleep(LOOKS_EVERY_S)
         self._report.settled |= judge(self._books.current, copies)
+        for difference in differences(copies):
+            self._report.problems.append(
+                f"round {self._report.rounds + 1}, after {SETTLES_WITHIN_S:.0f} s: {difference}"
+            )
         self._report.copies_judged += len(copies)
 
     async def _judge_cold(self, document: str) -> Replica:

@@ -67,6 +67,29 @@ def agree(replicas: Sequence[Replica]) -> bool:
     return not _diverged(replicas)
 
 
+def differences(replicas: Sequence[Replica]) -> list[str]:
+    """For each copy that differs from most: what it has more and less, as a sentence."""
+    odd = _diverged(replicas)
+    usual = next(replica for replica in replicas if replica.name not in odd)
+    return [_difference(replica, usual) for replica in replicas if replica.name in odd]
+
+
+def _difference(odd: Replica, usual: Replica) -> str:
+    here, there = set(TOKEN.findall(odd.text)), set(TOKEN.findall(usual.text))
+    clients = sorted(odd.state.keys() | usual.state.keys())
+    ahead = sum(odd.state.get(client, 0) > usual.state.get(client, 0) for client in clients)
+    behind = sum(odd.state.get(client, 0) < usual.state.get(client, 0) for client in clients)
+    return (
+        f"{odd.name} lacks {_some(there - here)} and has besides {_some(here - there)}; "
+        f"it is ahead of the others for {ahead} clients' operations, behind for {behind}"
+    )
+
+
+def _some(names: set[str]) -> str:
+    """How many, and one of them."""
+    return f"{len(names)} tokens ({min(names)})" if names else "no token"
+
+
 def _judge_text(ledger: Ledger, text: str) -> Verdict:
     times = Counter(TOKEN.findall(text))
     there = times.keys()

@@ -153,6 +153,8 @@ class Writer:
             await asyncio.sleep(random.uniform(*COMES_BACK_AFTER_S))
 
     async def _talk(self, socket: ClientConnection) -> None:
+        if not self._may_connect.is_set():
+            return
         self._waiting.clear()
         self._durable = 0
         self._socket = socket

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.checker import Replica, Verdict, agree, judge
+from chaos.checker import Replica, Verdict, agree, differences, judge
 from chaos.ledger import Ledger, Told, token
 
 A, B, C, D = (token(1, number) for number in (1, 2, 3, 4))
@@ -89,3 +89,12 @@ def test_verdicts_add_up() -> None:
     assert (Verdict(lost=frozenset({A})) | Verdict(lost=frozenset({B}), duplicated=frozenset({C}))) == Verdict(
         lost=frozenset({A, B}), duplicated=frozenset({C})
     )
+
+
+def test_a_difference_is_told_in_words() -> None:
+    copies = [Replica("one", A + B, STATE), Replica("two", A + B, STATE), Replica("three", A + C, {1: 40, 2: 9})]
+    assert differences(copies) == [
+        f"three lacks 1 tokens ({B}) and has besides 1 tokens ({C}); "
+        "it is ahead of the others for 1 clients' operations, behind for 1"
+    ]
+    assert differences(copies[:2]) == []
