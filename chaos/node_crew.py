@@ -106,6 +106,8 @@ class NodeCrew:
         assert process.stdout is not None  # noqa: S101 - it was asked for
         try:
             async for line in process.stdout:
+                if not line.endswith(b"\n"):
+                    break  # it was ended in mid-sentence
                 self._take(json.loads(line))
         finally:
             for answer in self._answers.values():

@@ -33,12 +33,16 @@ from chaos.writer import Address, PythonCrew
 from commands.configuration import fail
 
 CACHE = Path(".cache") / "chaos"
-PEER = "hocuspocus"
+OURS, PEER = "ours", "hocuspocus"
 ROUNDS, KILL_ROUNDS, PEER_ROUNDS = 13, 60, 12
 """About three minutes of each kind."""
 OUR_KILL_AFTER_S = (0.1, 0.9)
 PEER_KILL_AFTER_S = (0.5, 12.0)
 """Anywhere in the 10 s within which the peer stores a document."""
+
+
+class NotPossible(Exception):
+    """A fault was asked for that cannot be made there; the message says which can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +64,17 @@ class Asked:
 
 def run_chaos(asked: Asked) -> None:
     """Run, print the report, exit with its verdict."""
+    if asked.target not in (OURS, PEER) or (asked.target == PEER and asked.url is not None):
+        fail(f"--target is {OURS} or {PEER}, or left out with --url")
+    if asked.python + asked.javascript == 0:
+        fail("nobody writes: give --python or --javascript at least 1")
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr), cache_logger_on_first_use=False)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))  # only what went wrong
     folder = Path(tempfile.mkdtemp(prefix="collab-chaos-"))
     folder.chmod(0o711)  # PostgreSQL is another user where we are root
     try:
         report = asyncio.run(_run(asked, folder))
-    except (NotInstalled, ValueError) as error:
+    except (NotInstalled, NotPossible) as error:
         shutil.rmtree(folder)
         fail(str(error))
     out = Console(highlight=False)
@@ -100,11 +108,11 @@ async def _run(asked: Asked, folder: Path) -> Report:
 
 
 def _rounds(asked: Asked, target: Target, seed: int) -> tuple[Round, ...]:
-    """The schedule, about three minutes of it unless asked otherwise. Raises ValueError for what cannot be."""
+    """The schedule, about three minutes of it unless asked otherwise. Raises NotPossible."""
     is_peer = asked.target == PEER
     possible = target.about.faults if is_peer else (*target.about.faults, CLIENT_CUT)
     if missing := set(asked.faults) - set(possible):
-        raise ValueError(f"not possible here: {', '.join(sorted(missing))}; possible: {', '.join(possible)}")
+        raise NotPossible(f"not possible here: {', '.join(sorted(missing))}; possible: {', '.join(possible)}")
     faults = asked.faults or possible
     rounds = asked.rounds or (PEER_ROUNDS if is_peer else KILL_ROUNDS if set(faults) == {SIGKILL} else ROUNDS)
     return schedule(seed, rounds, faults, kill_after_s=PEER_KILL_AFTER_S if is_peer else OUR_KILL_AFTER_S)
