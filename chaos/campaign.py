@@ -11,6 +11,7 @@ import random
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from chaos.books import Books
@@ -67,28 +68,28 @@ class Campaign:
     async def run(self) -> Report:
         """Do it; what goes wrong on the way is in the report."""
         report, started = self._report, time.monotonic()
-        try:
-            await self._begin()
-            for turn in self._plan.rounds:
-                self._progress(turn.number - 1, f"{report.acknowledged:,} edits acknowledged")
-                await self._round(turn)
-                report.rounds += 1
-                self._count()
-            await self._finish()
-        except (Unreachable, ServerFailed, TimeoutError) as error:
-            report.problems.append(f"broken off in round {report.rounds + 1}: {error or type(error).__name__}")
-        finally:
+        async with AsyncExitStack() as ending:
+            ending.push_async_callback(self._target.stop)
+            try:
+                await self._begin(ending)
+                for turn in self._plan.rounds:
+                    self._progress(turn.number - 1, f"{report.acknowledged:,} edits acknowledged")
+                    await self._round(turn)
+                    report.rounds += 1
+                    self._count()
+                await self._finish()
+            except (Unreachable, ServerFailed, TimeoutError) as error:
+                report.problems.append(f"broken off in round {report.rounds + 1}: {str(error) or type(error).__name__}")
             self._count()
             report.oddities = self._target.oddities()
-            for crew in self._crews:
-                await crew.close()
-            await self._target.stop()
         report.seconds = time.monotonic() - started
         return report
 
-    async def _begin(self) -> None:
+    async def _begin(self, ending: AsyncExitStack) -> None:
         address = await self._target.start()
         self._crews = self._make_crews(address, self._books.note)
+        for crew in self._crews:
+            ending.push_async_callback(crew.close)
         self._report.writers = len(self._writers)
         self._faults = {**self._target.faults(), CLIENT_CUT: ClientCut(self._crews)}
         self._report.says = {name: fault.says for name, fault in self._faults.items()} | {LAST_KILL: LAST_KILL_SAYS}

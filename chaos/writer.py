@@ -29,6 +29,8 @@ from chaos.ledger import Told
 LAST_WORDS_S = 0.5
 """How long a connection whose server was killed may take to say so."""
 NEVER_LET_IN = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}
+MADE_UP_FOR_S = 0.1
+"""Of the edits that a stall kept from being typed."""
 COMES_BACK_AFTER_S = (0.05, 0.3)
 
 
@@ -119,7 +121,7 @@ class Writer:
     async def _type(self) -> None:
         due = time.monotonic()
         while True:
-            due = max(due + self._pause_s, time.monotonic() - 1)  # a stall of more than a second is not made up for
+            due = max(due + self._pause_s, time.monotonic() - MADE_UP_FOR_S)
             await asyncio.sleep(due - time.monotonic())
             if self._mode is Mode.TYPING:
                 await self._send(self._author.edit())

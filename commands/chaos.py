@@ -36,6 +36,8 @@ CACHE = Path(".cache") / "chaos"
 OURS, PEER = "ours", "hocuspocus"
 ROUNDS, KILL_ROUNDS, PEER_ROUNDS = 13, 60, 12
 """About three minutes of each kind."""
+EDITS_PER_S, PEER_EDITS_PER_S = 300.0, 60.0
+"""The peer acknowledges when nothing is on the way: who types faster than a round trip takes is never told."""
 OUR_KILL_AFTER_S = (0.1, 0.9)
 PEER_KILL_AFTER_S = (0.5, 12.0)
 """Anywhere in the 10 s within which the peer stores a document."""
@@ -58,7 +60,7 @@ class Asked:
     seed: int | None
     python: int
     javascript: int
-    edits_per_s: float
+    edits_per_s: float | None
     json: Path | None
 
 
@@ -77,6 +79,9 @@ def run_chaos(asked: Asked) -> None:
     except (NotInstalled, NotPossible) as error:
         shutil.rmtree(folder)
         fail(str(error))
+    except KeyboardInterrupt:
+        shutil.rmtree(folder)
+        raise
     out = Console(highlight=False)
     for line in report.lines():
         out.print(line, markup=False, soft_wrap=True)
@@ -147,7 +152,9 @@ class _Prepared:
         return OwnDeployment(self._folder)
 
     def crews(self, address: Address, note: Note) -> list[Crew]:
-        each = self._asked.edits_per_s / (self._python + self._javascript)
+        each = (self._asked.edits_per_s or (PEER_EDITS_PER_S if self._asked.target == PEER else EDITS_PER_S)) / (
+            self._python + self._javascript
+        )
         found: list[Crew] = []
         if self._python:
             found.append(PythonCrew(tuple(range(1, self._python + 1)), address, self._seed, each, note))

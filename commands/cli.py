@@ -94,7 +94,9 @@ def chaos(
     seed: Annotated[int | None, typer.Option(help="Of the schedule; random when left out, and printed.")] = None,
     python: Annotated[int, typer.Option(min=0, max=40, help="Clients in Python.")] = 3,
     javascript: Annotated[int, typer.Option(min=0, max=40, help="Stock clients in JavaScript.")] = 3,
-    edits_per_s: Annotated[float, typer.Option(min=1, help="Of all clients together.")] = 300,
+    edits_per_s: Annotated[
+        float | None, typer.Option(min=1, help="Of all clients together; 300, or 60 for a peer.")
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="Write the report there, for machines.")] = None,
 ) -> None:
     """Break a server on purpose while clients write; exit 0 when nothing that was acknowledged is lost."""

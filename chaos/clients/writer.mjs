@@ -5,6 +5,7 @@ import { Author, chanceOf } from './author.mjs'
 
 const DEADLINE_MS = 30_000
 const REPORT_EVERY_MS = 5
+const MADE_UP_FOR_MS = 100
 
 const { connect } = await import(`./${process.argv[2]}.mjs`)
 const crew = new Map() // writer -> { author, link }
@@ -41,14 +42,15 @@ const close = () => {
   crew.clear()
 }
 
-// All of a crew's strokes are spread evenly; a timer that comes late makes up for at most a second.
+// All of a crew's strokes are spread evenly; a timer that comes late makes up for some of them, and then lets others work.
 const type = (editsPerS) => {
   let due = Date.now()
   let next = 0
   return setInterval(() => {
     const members = [...crew.values()]
-    due = Math.max(due, Date.now() - 1000)
-    for (; due <= Date.now(); due += 1000 / (editsPerS * members.length)) members[next++ % members.length].author.edit()
+    const now = Date.now()
+    due = Math.max(due, now - MADE_UP_FOR_MS)
+    for (; due <= now; due += 1000 / (editsPerS * members.length)) members[next++ % members.length].author.edit()
   }, 2)
 }
 
