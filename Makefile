@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help run test check setup web bench bench-peers bench-fair bench-rooms bench-soak bench-cold load image lock clean
+.PHONY: help run test check setup web bench bench-peers bench-fair bench-rooms bench-soak bench-cold bench-acks chaos load image lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,7 +52,7 @@ check: $(VENV)/.dev ## ruff, mypy, import rules, unsafe calls, secrets, Dockerfi
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/bandit -q -r auth collab_server commands persistence presence rest_api -c pyproject.toml
+	@$(BIN)/bandit -q -r auth chaos collab_server commands persistence presence rest_api -c pyproject.toml
 	@git ls-files -z -- ':!*.lock' ':!*package-lock.json' | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
 	@$(BIN)/hadolint Dockerfile
 	@$(MAKE) --no-print-directory web/node_modules/.package-lock.json && cd web && npm run --silent check
@@ -82,6 +82,13 @@ bench-soak: $(VENV)/.dev ## a thousand people who come, type and leave: memory a
 
 bench-cold: $(VENV)/.dev ## how long a document takes to open that nobody has open (RUNS=40)
 	@$(BIN)/python -m bench.cold $(RUNS)
+
+bench-acks: $(VENV)/.dev ## how long an acknowledgement takes, and what recording one update costs (RUNS=3)
+	@$(BIN)/python -m bench.acks $(if $(RUNS),--runs $(RUNS))
+
+chaos: $(VENV)/.run ## break a server while clients write: is anything acknowledged lost? (ROUNDS=200 FAULTS=sigkill SEED=7 PEER=hocuspocus)
+	@$(BIN)/collab-server chaos $(if $(PEER),--target $(PEER)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
+	  $(if $(FAULTS),--faults $(FAULTS)) $(if $(SEED),--seed $(SEED)) $(if $(JSON),--json $(JSON))
 
 load: $(VENV)/.dev ## a short load run against a server of its own, with an HTML report (SCENARIO=pairs)
 	@$(BIN)/python -m loadtests --scenario $(or $(SCENARIO),smoke)

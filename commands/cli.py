@@ -5,6 +5,7 @@ Those modules are imported when they are called: a help text must not wait for t
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -76,6 +77,33 @@ def migrate(
     from commands.migrate import run_migrate
 
     run_migrate(to, down=down)
+
+
+@app.command()
+def chaos(
+    target: Annotated[str, typer.Option(help="Who is broken: `ours`, or `hocuspocus` to compare.")] = "ours",
+    url: Annotated[
+        str | None, typer.Option(help="A running deployment instead, wss://HOST/ws: only clients are cut.")
+    ] = None,
+    token: Annotated[str | None, typer.Option(help="Token for --url; needs a role that writes.")] = None,
+    document: Annotated[str | None, typer.Option(help="Document for --url; a new one when left out.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="How many rounds; about 3 minutes when left out.")] = None,
+    faults: Annotated[
+        str, typer.Option(help="Which, by comma, e.g. sigkill; all that are possible when left out.")
+    ] = "",
+    seed: Annotated[int | None, typer.Option(help="Of the schedule; random when left out, and printed.")] = None,
+    python: Annotated[int, typer.Option(min=0, max=40, help="Clients in Python.")] = 3,
+    javascript: Annotated[int, typer.Option(min=0, max=40, help="Stock clients in JavaScript.")] = 3,
+    edits_per_s: Annotated[
+        float | None, typer.Option(min=1, help="Of all clients together; 300, or 60 for a peer.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the report there, for machines.")] = None,
+) -> None:
+    """Break a server on purpose while clients write; exit 0 when nothing that was acknowledged is lost."""
+    from commands.chaos import Asked, run_chaos
+
+    wanted = tuple(name.strip() for name in faults.split(",") if name.strip())
+    run_chaos(Asked(target, url, token, document, rounds, wanted, seed, python, javascript, edits_per_s, json))
 
 
 def main() -> None:
