@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help run test check setup web bench bench-peers bench-fair bench-rooms bench-soak bench-cold bench-acks chaos load image lock clean
+.PHONY: help run test check setup web simulate bench bench-peers bench-fair bench-rooms bench-soak bench-cold bench-acks chaos load image lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ test: $(VENV)/.dev ## every test, on real parts
 	@$(BIN)/python -m tests.services.ministack >/dev/null
 	@$(BIN)/python -m tests.services.node >/dev/null
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+simulate: $(VENV)/.dev ## two tasks through seeded interleavings of faults (SEEDS=10000 FIRST=0 JOBS=2; SEED=4711 shows one)
+	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),10000) --first $(or $(FIRST),0) --jobs $(JOBS) $(if $(SEED),--seed $(SEED))
 
 bench: $(VENV)/.dev ## what one update costs, compared with bench/baseline.json
 	@$(BIN)/python -m bench

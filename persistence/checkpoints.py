@@ -64,5 +64,6 @@ class CheckpointTable(Protocol):
     async def record(self, checkpoint: Checkpoint, contained: Collection[int]) -> bool:
         """Add the generation and mark those of its unfolded rows that it contains, in one durable transaction.
 
-        False, and nothing changed, if the document already has that generation or is gone.
+        False, and nothing changed, if the document already has that generation or a younger one, or is gone: a task
+        that stood still while its generation was made by another one and pruned must not put its own in.
         """

@@ -47,7 +47,7 @@ class MemoryCheckpointTable:
     async def record(self, checkpoint: Checkpoint, contained: Collection[int]) -> bool:
         unfolded = await self._journal.unfolded(checkpoint.document_id)
         generations = self.generations[checkpoint.document_id]
-        if checkpoint.generation in generations:
+        if max(generations, default=0) >= checkpoint.generation:
             return False
         generations[checkpoint.generation] = checkpoint
         wanted = set(contained)

@@ -50,6 +50,7 @@ class Acks:
         "repeats",
         "set_aside",
         "ticket",
+        "withheld",
     )
 
     def __init__(self, how: Acknowledge, dialect: Dialect, outbox: Outbox) -> None:
@@ -62,6 +63,7 @@ class Acks:
         self.repeats = 0
         self.set_aside = 0
         self.ticket = 0  # of the newest update this member brought
+        self.withheld = 0  # updates of others that wait for this member's own commit, and all that came behind them
         self.ended = False
 
     def release(self, updates: list[bytes], messages: int) -> None:

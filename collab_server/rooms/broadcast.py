@@ -19,7 +19,7 @@ from functools import partial
 import structlog
 from pycrdt import merge_updates
 
-from collab_server.rooms.acknowledgements import Acknowledgements
+from collab_server.rooms.acknowledgements import Acknowledgements, Acks
 from collab_server.rooms.member import Member
 from collab_server.rooms.outbox import Outbox
 from collab_server.rooms.pace import SMALL_ROOM, Pace
@@ -212,18 +212,25 @@ class Broadcast:
     def _send_apart(self, news: list[tuple[bytes, Member | None]], may_repeat: bool = False) -> set[Outbox]:
         """Send `news` to the wary members with something of their own that is not durable yet; return their outboxes.
 
-        They get what others typed at once, and what could be taken for an acknowledgement after their own commit.
+        They get what others typed at once, and what could be taken for an acknowledgement after their own commit. What
+        comes behind a sync answer that waits may build on it, so it waits too: a client that is cut off in between
+        would hold something nobody can complete.
         """
         durable = self._acknowledgements.durable
         anxious = [
-            (member, member.acks.ticket) for member in self._wary if member.acks and member.acks.ticket > durable
+            (member, member.acks)
+            for member in self._wary
+            if member.acks and (member.acks.ticket > durable or member.acks.withheld)
         ]
         if not anxious:
             return NOBODY
-        cut = [(sender, *((NO_UPDATE, update) if may_repeat else cut_deletes(update))) for update, sender in news]
+        cut = [(sender, *cut_deletes(update)) for update, sender in news] if not may_repeat else []
         late = [(sender, update) for sender, _now, update in cut if update != NO_UPDATE]
         frames: dict[Dialect, list[tuple[Member | None, bytes]]] = {}
-        for member, ticket in anxious:
+        for member, acks in anxious:
+            if may_repeat or acks.withheld:
+                self._withhold([update for update, sender in news if sender is not member], member, acks)
+                continue
             dialect = member.dialect
             if dialect not in frames:
                 frames[dialect] = [
@@ -233,8 +240,17 @@ class Broadcast:
                 member.outbox.send(b"".join(others))
             for sender, update in late:
                 if sender is not member:
-                    self._acknowledgements.when_durable(ticket, partial(self._send_late, member, update))
-        return {member.outbox for member, _ticket in anxious}
+                    self._acknowledgements.when_durable(acks.ticket, partial(self._send_late, member, update))
+        return {member.outbox for member, _acks in anxious}
+
+    def _withhold(self, updates: list[bytes], member: Member, acks: Acks) -> None:
+        def send(update: bytes) -> None:
+            acks.withheld -= 1
+            self._send_late(member, update)
+
+        acks.withheld += len(updates)
+        for update in updates:
+            self._acknowledgements.when_durable(acks.ticket, partial(send, update))
 
     def _send_late(self, member: Member, update: bytes) -> None:
         if member in self._members:

@@ -6,6 +6,7 @@ message needs which right is the table below; what is not in the table is refuse
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,7 @@ class Lag:
         return {**known, **own}
 
 
+ASK_AGAIN_AFTER_S = 2.0  # a journal that is full stays so for a while, and every answer holds the whole delete set
 READ_ONLY = "you may read this document but not edit it"
 
 
@@ -73,6 +75,7 @@ class Member:
     """
 
     __slots__ = (
+        "_asking",
         "_close",
         "_cursors",
         "_denied",
@@ -129,6 +132,7 @@ class Member:
         self.lag: Lag | None = None
         self._syncs = syncs
         self._denied = False
+        self._asking: asyncio.TimerHandle | None = None
         self._cursors: TokenBucket | None = None
         self._pause_reading = pause_reading
         self._held: list[bytes] | None = None  # messages that wait for a big update before them, or for a rebuild
@@ -229,6 +233,16 @@ class Member:
         if not self.awaiting_sync:
             self.awaiting_sync = True
             self.send(SyncStep1(self.room.state_vector()))
+
+    def ask_for_sync_later(self) -> None:
+        """What it sent could not be taken now: ask for it again, which a client that stays would never offer."""
+        if self._asking is None:
+            self._asking = asyncio.get_running_loop().call_later(ASK_AGAIN_AFTER_S, self._ask_again)
+
+    def _ask_again(self) -> None:
+        self._asking = None
+        if self.room.has_seat(self):
+            self.ask_for_sync()
 
     def _deny(self, kind: str, message: Message) -> None:
         """Leave a message without effect, and say so once.

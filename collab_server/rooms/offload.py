@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
 import structlog
@@ -33,11 +33,19 @@ MAX_WAITING_JOBS, MAX_WAITING_BYTES = 64, 256 * 1024 * 1024
 class Offload:
     """Runs the work on big documents. `close` ends what is under way."""
 
-    def __init__(self, sandbox: Sandbox, *, big_update_bytes: int, timeout_s: float) -> None:
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        *,
+        big_update_bytes: int,
+        timeout_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.big_update_bytes = big_update_bytes
         self.tasks = Tasks()
         self._sandbox = sandbox
         self._timeout_s = timeout_s
+        self._clock = clock
         self._loop_free = asyncio.Lock()
         self._jobs = 0
         self._bytes = 0
@@ -49,9 +57,9 @@ class Offload:
         After it the loop is left alone for as long as the step took, so all such steps together take half of its time.
         """
         async with self._loop_free:
-            began = time.monotonic()
+            began = self._clock()
             yield
-            await asyncio.sleep(time.monotonic() - began)
+            await asyncio.sleep(self._clock() - began)
 
     async def check(self, update: bytes, known: dict[int, int]) -> Checked:
         """Check and split `update` for a room that holds `known`. Raises `Refused` when there is no room or worker."""

@@ -211,7 +211,8 @@ class Room:
             if (full := self.bounds.refusal(len(update))) and not self._replica.holds_structs_of(update):
                 raise Refused(full)
             if full is Close.JOURNAL_FULL:
-                self._leave_unacknowledged(member)  # whatever it deletes comes again with the next sync
+                self._leave_unacknowledged(member)
+                member.ask_for_sync_later()  # whatever it deletes comes again with that
                 return
             before = None if member.lag is None else self.clocks
             summary = self._replica.apply(update)
@@ -240,6 +241,7 @@ class Room:
         if (full := self.bounds.refusal(len(piece.update))) and not self._replica.holds(piece.ends):
             raise Refused(full)
         if full is Close.JOURNAL_FULL:
+            member.ask_for_sync_later()
             return False
         before = None if member.lag is None else self.clocks
         try:

@@ -30,9 +30,10 @@ from document_updates
 where document_id = $1 and folded_into > $2
 
 -- name: insert
--- Add a generation, unless it is there already: then no row comes back.
+-- Add a generation, unless it or a younger one is there already: then no row comes back.
 insert into checkpoints (document_id, generation, key, sha256, size_bytes, state_vector)
-values ($1, $2, $3, $4, $5, $6)
+select $1, $2, $3, $4, $5, $6
+where not exists (select from checkpoints where document_id = $1 and generation >= $2)
 on conflict (document_id, generation) do nothing
 returning id
 

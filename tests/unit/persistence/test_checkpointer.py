@@ -1,7 +1,7 @@
 """Facts about making checkpoints: nothing is let go of before it is safe, and racing tasks lose nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -15,11 +15,14 @@ from persistence.blobs_memory import MemoryBlobs
 from persistence.catalog import CatalogUnavailable
 from persistence.catalog_memory import Content, MemoryCatalog
 from persistence.catalog_postgres import PostgresCatalog
-from persistence.checkpointer import Checkpointer, CheckpointRefused, content_key
+from persistence.checkpointer import Checkpointer, CheckpointRefused, Overtaken, content_key
+from persistence.checkpoints import Checkpoint
+from persistence.checkpoints_memory import MemoryCheckpointTable
 from persistence.checkpoints_postgres import PostgresCheckpointTable
 from persistence.database import create_pool
 from persistence.history_postgres import PostgresHistory
 from persistence.journal import JournalEntry
+from persistence.journal_memory import MemoryJournal
 from persistence.journal_postgres import PostgresJournal
 from persistence.sandbox import Sandbox, SandboxFailed
 from tests.unit.persistence.authors import Author
@@ -211,7 +214,8 @@ async def test_a_late_checkpointer_yields_to_one_that_saw_more() -> None:
     assert await stores.text() == "seen by both seen by the winner"
 
 
-async def test_a_late_checkpointer_does_not_fold_what_the_winner_did_not_see() -> None:
+async def test_a_late_checkpointer_folds_in_a_second_go_what_the_winner_did_not_see() -> None:
+    """Else its rows would stay in the journal until somebody edits again, and the caller would think them folded."""
     blobs = PausingBlobs()
     stores = await memory_stores(blobs)
     author = Author(5).write("a").write("b")
@@ -219,12 +223,34 @@ async def test_a_late_checkpointer_does_not_fold_what_the_winner_did_not_see() -
     async with checkpointing(stores) as checkpointer:
         late = asyncio.create_task(checkpointer.checkpoint(stores.document))
         await blobs.reached.wait()
-        first = await (await memory_stores()).write_and_fold(Author(5), "a")
-        winner = replace(first, document_id=stores.document.id, key="by another task")
-        assert await stores.table.record(winner, [1])
+        elsewhere = await memory_stores()
+        first = await elsewhere.write_and_fold(Author(5), "a")
+        await blobs.put("by another task", await elsewhere.blobs.get(first.key))
+        assert await stores.table.record(replace(first, document_id=stores.document.id, key="by another task"), [1])
         blobs.go_on.set()
-        assert await late is None
-    assert await unfolded(stores) == author.updates[1:]
+        second = await late
+    assert second is not None
+    assert second.generation == 2
+    assert await unfolded(stores) == []
+    assert await stores.text() == "ab"
+
+
+class AlwaysLate(MemoryCheckpointTable):
+    """A table where somebody else is always quicker."""
+
+    async def record(self, checkpoint: Checkpoint, contained: Collection[int]) -> bool:
+        return False
+
+
+async def test_one_that_is_always_late_says_so_instead_of_calling_the_rows_folded() -> None:
+    stores = await memory_stores()
+    assert isinstance(stores.journal, MemoryJournal)
+    stores = replace(stores, table=AlwaysLate(stores.journal))
+    await stores.journal_all(Author(5).write("a"))
+    async with checkpointing(stores) as checkpointer:
+        with pytest.raises(Overtaken):
+            await checkpointer.checkpoint(stores.document)
+    assert await blobs_of(stores) == []
 
 
 class LyingBlobs(MemoryBlobs):

@@ -268,6 +268,25 @@ async def test_anothers_sync_answer_that_repeats_ones_edit_waits_for_its_commit(
         assert set(echoes(ada)) == {mine, answer}
 
 
+async def test_what_comes_behind_a_sync_answer_that_waits_does_not_overtake_it() -> None:
+    """One that is cut off in between would hold something nobody can complete, and be refused for good elsewhere."""
+    async with house() as at:
+        room = await at.room()
+        ada = at.join(room, acknowledge=Acknowledge.ECHO)
+        bob = at.join(room)
+        at.journal.available = False
+        ada.send(Update(typed("mine")[0]))
+        first, second = typed("b", "c", client_id=8)
+        heard = len(ada.messages)
+        bob.send(SyncStep2(first))
+        bob.send(Update(second))
+        assert ada.messages[heard:] == []
+        at.journal.available = True
+        await until(lambda: Update(second) in ada.messages)
+        others = [message.update for message in ada.messages if isinstance(message, Update)]
+        assert [update for update in others if update in {first, second}] == [first, second]
+
+
 async def test_one_that_comes_back_is_shown_what_it_wrote_before_once_that_is_durable() -> None:
     async with house() as at:
         room = await at.room()

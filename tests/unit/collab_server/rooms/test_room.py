@@ -234,6 +234,29 @@ async def test_a_full_journal_turns_away_only_those_who_bring_something_new() ->
         at.journal.available = True
 
 
+async def test_a_full_journal_asks_again_later_for_what_a_client_that_stays_has_deleted() -> None:
+    async with house() as at:
+        room = await at.room()
+        ada = at.join(room)
+        ada.send(SyncStep2(b"\x00\x00"))
+        strokes = iter(typed("ab", *("x" * 50_000 for _ in range(18)), *"y" * 300))
+        ada.send(Update(next(strokes)))
+        await at.recorder.flush()
+        at.journal.available = False
+        deletes = b"\x00\x01\x07\x01\x00\x01"  # the first clock of client 7
+        while at.recorder.accepts(len(deletes)):
+            ada.send(Update(next(strokes)))
+        recorded = room.dirty_updates
+        ada.send(Update(deletes))
+        assert room.dirty_updates == recorded
+        asked = sum(isinstance(message, SyncStep1) for message in ada.messages)
+        at.journal.available = True
+        await at.recorder.flush()
+        await until(lambda: sum(isinstance(message, SyncStep1) for message in ada.messages) > asked)
+        ada.send(SyncStep2(deletes))
+        assert room.dirty_updates == recorded + 1
+
+
 async def test_a_state_that_grows_too_large_with_its_identity_is_dropped_and_nobody_is_closed() -> None:
     async with house() as at:
         room = await at.room()
