@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractContextManager, AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -29,6 +29,7 @@ from collab_server.admission import Admission
 from collab_server.bus import Bus
 from collab_server.bus_memory import MemoryBus
 from collab_server.bus_redis import RedisBus
+from collab_server.crash_bars import CrashBars
 from collab_server.errors import ConfigurationError
 from collab_server.health import Health
 from collab_server.heartbeat import Heartbeat
@@ -64,7 +65,7 @@ from persistence.embedded_postgres import EmbeddedPostgres
 from persistence.history_postgres import PostgresHistory
 from persistence.journal_postgres import PostgresJournal
 from persistence.pruner import Pruner
-from persistence.quarantine import QuarantineBounds
+from persistence.quarantine import QuarantineBounds, RefusedUpdate
 from persistence.quarantine_postgres import PostgresQuarantine
 from persistence.recorder import Recorder
 from persistence.sandbox import Sandbox, SandboxFailed
@@ -85,8 +86,10 @@ class Parts:
 
 
 @contextlib.asynccontextmanager
-async def assembled(settings: Settings, announce: Announce) -> AsyncIterator[Parts]:
-    """Start everything `settings` ask for; stop it all at the end.
+async def assembled(
+    settings: Settings, announce: Announce, crashed: Sequence[RefusedUpdate] = ()
+) -> AsyncIterator[Parts]:
+    """Start everything `settings` ask for; stop it all at the end. `crashed` is what the process before was applying.
 
     Raises `ConfigurationError` with a sentence for the one who runs it when a part cannot start.
     """
@@ -99,6 +102,8 @@ async def assembled(settings: Settings, announce: Announce) -> AsyncIterator[Par
         keeping = QuarantineBounds(settings.quarantine_max_bytes, settings.quarantine_max_rows)
         journal = PostgresJournal(pool, hold_connection=True, bounds=keeping)
         stack.push_async_callback(journal.close)
+        for refused in crashed:
+            await journal.quarantine(refused)
         recorder = Recorder(
             journal, settings.journal_max_backlog_bytes, observe_durable_s=metrics.edit_to_durable.observe
         )
@@ -118,7 +123,14 @@ async def assembled(settings: Settings, announce: Announce) -> AsyncIterator[Par
         admission = Admission(
             authenticator, PostgresPermissions(pool), PostgresCatalog(pool), frozenset(settings.allowed_origins)
         )
-        server = Server(settings, admission=admission, registry=registry, recorder=recorder, metrics=metrics)
+        server = Server(
+            settings,
+            admission=admission,
+            bars=CrashBars(quarantine),
+            registry=registry,
+            recorder=recorder,
+            metrics=metrics,
+        )
         with announce("WebSocket server") as started:
             await server.start()
             stack.push_async_callback(_drain_if_needed, server)

@@ -11,6 +11,8 @@ import errno
 import gc
 import math
 import time
+from collections.abc import Callable
+from uuid import UUID
 
 import structlog
 from websockets.http11 import Response
@@ -21,6 +23,7 @@ from collab_server.admission import Admission, Opening, Seat
 from collab_server.budget import BufferBudget
 from collab_server.connection import Connection
 from collab_server.cool_down import CoolDown
+from collab_server.crash_bars import BARRED, CrashBars
 from collab_server.drain import Drained, drain
 from collab_server.errors import Close, ConfigurationError, Refused
 from collab_server.limits import AddressCaps, ConnectionLimits, TokenBucket, address_key
@@ -48,10 +51,18 @@ class Server:
     """One process's WebSocket endpoint. `start`, then `drain` once; `settings.ws_port` 0 takes a free port."""
 
     def __init__(
-        self, settings: Settings, *, admission: Admission, registry: Registry, recorder: Recorder, metrics: Metrics
+        self,
+        settings: Settings,
+        *,
+        admission: Admission,
+        bars: CrashBars,
+        registry: Registry,
+        recorder: Recorder,
+        metrics: Metrics,
     ) -> None:
         self.settings = settings
         self.admission = admission
+        self._bars = bars
         self.registry = registry
         self.metrics = metrics
         self.wheel = Wheel(after_step=self._stay_within_budget)
@@ -81,6 +92,7 @@ class Server:
         self.port = self._listener.sockets[0].getsockname()[1]
         self.registry.start()
         self.tasks.start(self._turn_wheel(), "wheel")
+        self.tasks.start(self._bars.watch(self._end_seats), "crash-bars")
         # What was imported and built so far stays: 130,000 objects that each full collection would visit, in 80 ms.
         gc.collect()
         gc.freeze()
@@ -97,6 +109,8 @@ class Server:
             seat = await self.admission.admit(
                 opening, self.wall_clock(), check=lambda who: self._refuse_when_cooling_down(who, connection.address)
             )
+            if permits(seat.role, Action.WRITE_DOCUMENT):
+                await self._bars.check(seat.document.id, seat.identity.subject, self.wall_clock())
             room = await self.registry.open(seat.document)
             try:
                 self._seat(connection, seat, room, response, opening.acknowledge)
@@ -172,6 +186,16 @@ class Server:
         else:
             connection.accept_upgrade(response)
             connection.refuse_in_band(yjs.encode(PermissionDenied(refusal.detail)), refusal)
+
+    def _end_seats(self, is_barred: Callable[[UUID, str, float], bool]) -> None:
+        """Somebody ended another task: who has a seat to write here must not end this one too."""
+        now = self.wall_clock()
+        for connection in self.connections:
+            member = connection.member
+            if member is None or not member.may(Action.WRITE_DOCUMENT):
+                continue
+            if is_barred(member.room.document.id, member.identity.subject, now):
+                connection.close(Refused(Close.UPDATE_REFUSED, BARRED))
 
     def full_limits(self) -> ConnectionLimits:
         """What one connection may send from now on."""

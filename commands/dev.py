@@ -6,6 +6,7 @@ Loopback only unless told otherwise; never for production.
 
 from __future__ import annotations
 
+import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from collab_server.http_port import HttpPort
 from collab_server.settings import DevelopmentSettings, Settings
 from collab_server.telemetry import configure_logging
 from commands.configuration import read_settings
-from commands.running import StartUpLines, Stop, drain, run, until_stopped
+from commands.running import StartUpLines, Stop, drain, run, supervised, until_stopped
+from persistence.quarantine import RefusedUpdate
 from rest_api.app import create_app
 from rest_api.playground import PlaygroundConfig
 from rest_api.sign_in import SignIn
@@ -27,14 +29,15 @@ def run_dev() -> None:
     """Read the settings and run until Ctrl-C."""
     settings = read_settings(DevelopmentSettings)
     configure_logging(settings.log_level, settings.log_format)
-    run(lambda stop: _dev(settings, stop))
+    crashed = supervised(settings, lambda story: print(f"collab-server: {story}", file=sys.stderr, flush=True))
+    run(lambda stop: _dev(settings, stop, crashed))
 
 
-async def _dev(settings: Settings, stop: Stop) -> None:
+async def _dev(settings: Settings, stop: Stop, crashed: list[RefusedUpdate]) -> None:
     lines = StartUpLines()
     own_pages = tuple(f"http://{host}:{settings.http_port}" for host in ("127.0.0.1", "localhost"))
     settings = settings.model_copy(update={"allowed_origins": (*settings.allowed_origins, *own_pages)})
-    async with assembled(settings, lines) as parts:
+    async with assembled(settings, lines, crashed) as parts:
         page = HttpPort(
             create_app(_page(parts), _sign_in(parts)), settings.host, settings.http_port, "COLLAB_HTTP_PORT"
         )

@@ -1,4 +1,4 @@
-"""What `dev` and `serve` share: the event loop, signals, start-up lines, and stopping well.
+"""What `dev` and `serve` share: the supervisor, the event loop, signals, start-up lines, and stopping well.
 
 Must never exit 0 while an edit is not stored, nor go on for longer than `COLLAB_DRAIN_TIMEOUT_S` once told to stop.
 """
@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import os
 import resource
 import signal
 import time
 from collections.abc import Callable, Coroutine, Generator
+from functools import partial
 from typing import Any, NoReturn
 
 import structlog
@@ -21,7 +23,11 @@ from rich.console import Console
 
 from collab_server.assembly import Parts
 from collab_server.errors import ConfigurationError
+from collab_server.settings import Settings
 from commands.configuration import fail
+from commands.crash_report import store
+from commands.supervisor import supervise
+from persistence.quarantine import QuarantineBounds, RefusedUpdate
 
 log = structlog.get_logger(__name__)
 
@@ -67,6 +73,19 @@ def run(work: Callable[[Stop], Coroutine[Any, Any, None]]) -> None:
             runner.run(main())
     except ConfigurationError as error:
         fail(str(error))
+
+
+def supervised(settings: Settings, say: Callable[[str], None]) -> list[RefusedUpdate]:
+    """Go on in a process that is started again when it crashes; returns what the one before left to be stored.
+
+    Must come before anything starts a thread, a loop or a connection.
+    """
+    url = settings.database_url
+    bounds = QuarantineBounds(settings.quarantine_max_bytes, settings.quarantine_max_rows)
+    keep = None if url is None else partial(store, database_url=url.get_secret_value(), bounds=bounds)
+    left = supervise(settings.quarantine_max_bytes, keep, say)
+    faulthandler.enable()  # files, lines and functions of every thread, no values
+    return left
 
 
 def allow_many_sockets() -> None:

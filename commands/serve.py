@@ -8,7 +8,8 @@ from collab_server.assembly import assembled
 from collab_server.settings import Settings
 from collab_server.telemetry import configure_logging
 from commands.configuration import fail, read_values
-from commands.running import Stop, drain, logged, run, until_stopped
+from commands.running import Stop, drain, logged, run, supervised, until_stopped
+from persistence.quarantine import RefusedUpdate
 
 log = structlog.get_logger(__name__)
 
@@ -21,11 +22,12 @@ def run_serve(*, allow_embedded: bool) -> None:
         hint = "What belongs to one machine only is let through by --allow-embedded."
         fail(*found, *([hint] if embedded else []))
     configure_logging(settings.log_level, settings.log_format)
-    run(lambda stop: _serve(settings, stop))
+    crashed = supervised(settings, lambda story: log.critical("server_crashed", detail=story))
+    run(lambda stop: _serve(settings, stop, crashed))
 
 
-async def _serve(settings: Settings, stop: Stop) -> None:
-    async with assembled(settings, logged) as parts:
+async def _serve(settings: Settings, stop: Stop, crashed: list[RefusedUpdate]) -> None:
+    async with assembled(settings, logged, crashed) as parts:
         log.info("ready", port=parts.server.port, admin_port=parts.admin.port)
         await until_stopped(parts, stop)
         await drain(parts, stop, lambda line: log.info("drain", detail=line))

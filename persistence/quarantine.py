@@ -16,6 +16,7 @@ from uuid import UUID
 from persistence.errors import StorageUnavailable
 
 CRASH = "crash"  # the reason of an update in whose application a process ended; such a row bars its actor
+KILLED = "killed"  # the same, but from outside (kill -9, out of memory): the second in one document bars
 SHARE_OF_DOCUMENT = 10  # rows a document may have, in actors who have used up their own rows
 SHARE_OF_ACTOR = 16  # content an actor may have in all documents, in updates of the largest size that is kept
 
@@ -76,7 +77,7 @@ class KeptUpdate:
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """An actor's update in that document ended a process at `at`."""
+    """What an actor sent to that document ended a process, the last time at `at`."""
 
     document_id: UUID
     actor_id: str
@@ -102,4 +103,7 @@ class Quarantine(Protocol):
         """Forget rows of that age; returns how many."""
 
     async def crashes(self) -> list[Crash]:
-        """Every crash that was neither replayed nor dropped, newest first, a thousand at most."""
+        """Who ended a process with which document: by a crash, or killed twice. Rows that were settled do not count.
+
+        Newest first, a thousand at most.
+        """

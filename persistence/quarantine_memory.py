@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from uuid import UUID
 
 from persistence.catalog_memory import MemoryCatalog
 from persistence.quarantine import (
     CRASH,
+    KILLED,
     SHARE_OF_ACTOR,
     SHARE_OF_DOCUMENT,
     USUAL_BOUNDS,
@@ -42,10 +44,10 @@ class MemoryQuarantine:
     def put(self, refused: RefusedUpdate) -> None:
         """Keep what the bounds allow."""
         here = [row for row in self if row.document_id == refused.document_id]
-        counted = [row for row in here if row.reason != CRASH]
+        counted = [row for row in here if row.reason not in (CRASH, KILLED)]
         own = [row for row in counted if row.actor_id == refused.actor_id]
         most = self._bounds.max_rows
-        if refused.reason != CRASH and (len(own) >= most or len(counted) >= most * SHARE_OF_DOCUMENT):
+        if refused.reason not in (CRASH, KILLED) and (len(own) >= most or len(counted) >= most * SHARE_OF_DOCUMENT):
             last = max(here, key=lambda row: (row.actor_id == refused.actor_id, row.id))
             self._rows[last.id] = replace(last, unkept=last.unkept + 1), self._rows[last.id][1]
             return
@@ -97,5 +99,10 @@ class MemoryQuarantine:
         return len(gone)
 
     async def crashes(self) -> list[Crash]:
-        rows = [row for row in reversed(list(self)) if row.reason == CRASH and row.replayed_at is None]
-        return [Crash(row.document_id, row.actor_id, row.created_at) for row in rows][:1000]
+        found: dict[tuple[UUID, str], list[KeptUpdate]] = {}
+        for row in reversed(list(self)):
+            if row.reason in (CRASH, KILLED) and row.replayed_at is None:
+                found.setdefault((row.document_id, row.actor_id), []).append(row)
+        return [
+            Crash(*who, rows[0].created_at) for who, rows in found.items() if len(rows) > 1 or rows[0].reason == CRASH
+        ][:1000]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from auth.identity import Identity
 from auth.permissions import Action, Role, permits
+from collab_server.crash_note import author_of
 from collab_server.errors import Close, Refused
 from collab_server.limits import TokenBucket
 from collab_server.rooms.outbox import Outbox
@@ -85,6 +86,7 @@ class Member:
         "_syncs",
         "acks",
         "address",
+        "author",
         "awaiting_sync",
         "dialect",
         "ends_at",
@@ -117,6 +119,7 @@ class Member:
     ) -> None:
         self.room = room
         self.identity = identity
+        self.author = author_of(room.document.id, identity.subject)
         self.role = role
         self.dialect = dialect
         self.outbox = outbox

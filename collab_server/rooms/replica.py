@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from pycrdt import Doc
 
+from collab_server.crash_note import CRASH_NOTE
 from collab_server.firewall import UpdateGap, UpdateRefused, UpdateSummary, check_state_vector, check_update
 from collab_server.rooms.snapshot import Snapshot
 from collab_server.surrogates import SurrogatePairs
@@ -46,7 +47,18 @@ class Replica:
     or `ReplicaBroken` (this copy is lost).
     """
 
-    __slots__ = ("_broken", "_doc", "_encoded", "_news", "_pairs", "_unencoded_bytes", "_waiting", "clocks", "snapshot")
+    __slots__ = (
+        "_broken",
+        "_doc",
+        "_encoded",
+        "_news",
+        "_pairs",
+        "_unencoded_bytes",
+        "_waiting",
+        "author",
+        "clocks",
+        "snapshot",
+    )
 
     def __init__(self) -> None:
         self.snapshot: Snapshot | None = None
@@ -57,6 +69,7 @@ class Replica:
         self._broken = False
         self._news = False
         self._pairs = SurrogatePairs()
+        self.author = b""  # of the next update, for the crash note
         self.clocks: dict[int, int] = {}
 
     @classmethod
@@ -206,6 +219,7 @@ class Replica:
         This is `Doc.apply_update` without its wrappers, which cost as much as the CRDT's own work on a keystroke. After
         a failure the transaction is let go of with the Doc.
         """
+        CRASH_NOTE.begin(self.author, update)
         try:
             doc = self._doc._doc
             transaction = doc.create_transaction()
@@ -214,13 +228,16 @@ class Replica:
             transaction.drop()
         except BaseException as error:
             self._fail(error)
+        CRASH_NOTE.end()
         self._advance(summary.clocks)
 
     def _apply_piece(self, piece: Piece) -> None:
+        CRASH_NOTE.begin(self.author, piece.update)
         try:
             self._doc.apply_update(piece.update)
         except BaseException as error:
             self._fail(error)
+        CRASH_NOTE.end()
         self._pairs.add(piece.pairs)
         self._advance(piece.ends)
 
@@ -237,12 +254,14 @@ class Replica:
         that comes with every reconnect is neither journaled nor relayed again.
         """
         self._news = False
+        CRASH_NOTE.begin(self.author, update)
         try:
             subscription = self._doc.observe(self._observed)
             self._doc.apply_update(update)
             self._doc.unobserve(subscription)  # not after a failure: the Doc must not be touched then
         except BaseException as error:
             self._fail(error)
+        CRASH_NOTE.end()
         return self._news
 
     def _observed(self, _event: object) -> None:
@@ -298,6 +317,7 @@ class Replica:
 
         Even an ordinary exception after the firewall has passed (InvalidParent, say) may have applied half an update.
         """
+        CRASH_NOTE.end()
         if not is_crdt_failure(error):
             raise error
         self.forget()

@@ -14,6 +14,7 @@ import structlog
 
 from auth.permissions import Action
 from collab_server.bus import Bus, Envelope, EnvelopeKind
+from collab_server.crash_note import author_of
 from collab_server.errors import Close, Refused
 from collab_server.firewall import UpdateGap, UpdateRefused, UpdateSummary
 from collab_server.rooms.acknowledgements import Acknowledgements
@@ -215,6 +216,7 @@ class Room:
                 member.ask_for_sync_later()  # whatever it deletes comes again with that
                 return
             before = None if member.lag is None else self.clocks
+            self._replica.author = member.author
             summary = self._replica.apply(update)
         except UpdateGap as gap:
             self.set_aside(member, gap, update, is_answer=is_answer)
@@ -245,6 +247,7 @@ class Room:
             return False
         before = None if member.lag is None else self.clocks
         try:
+            self._replica.author = member.author
             is_news = self._replica.apply_piece(piece)
         except UpdateRefused as error:
             raise self.refusal_of(member, error.reason, piece.update) from None
@@ -368,6 +371,7 @@ class Room:
 
     def _merge(self, envelope: Envelope) -> None:
         try:
+            self._replica.author = author_of(self.document.id, "")
             summary = self._replica.apply(envelope.body)
         except UpdateGap:
             self.metrics.gaps["bus"].inc()

@@ -16,12 +16,12 @@ order by id
 -- Keep an update that was refused: too much of an actor's content leaves its digest, too many rows only a count.
 with here as (
   select count(*) filter (where actor_id = $2) as of_actor, count(*) as of_all
-  from quarantined_updates where document_id = $1 and reason <> 'crash'
+  from quarantined_updates where document_id = $1 and reason not in ('crash', 'killed')
 ), held as (
   select coalesce(sum(octet_length(content)), 0) as bytes from quarantined_updates where actor_id = $2
 ), fits as (
   -- A row that bars its actor is always kept: it cost a process.
-  select $3 = 'crash' or (of_actor < $7 and of_all < $8) as yes from here
+  select $3 in ('crash', 'killed') or (of_actor < $7 and of_all < $8) as yes from here
 ), counted as (
   update quarantined_updates set unkept = unkept + 1
   where not (select yes from fits) and id = (

@@ -36,9 +36,11 @@ with gone as (
 select count(*) from gone
 
 -- name: crashes
--- Who ended a process with which document, unless an operator has settled it.
-select document_id, actor_id, created_at
+-- Who ended a process with which document, unless an operator has settled it; one kill from outside may be chance.
+select document_id, actor_id, max(created_at) as created_at
 from quarantined_updates
-where reason = 'crash' and replayed_at is null
-order by id desc
+where reason in ('crash', 'killed') and replayed_at is null
+group by document_id, actor_id
+having bool_or(reason = 'crash') or count(*) > 1
+order by max(id) desc
 limit 1000

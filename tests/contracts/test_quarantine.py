@@ -18,6 +18,7 @@ from persistence.journal_memory import MemoryJournal
 from persistence.journal_postgres import PostgresJournal
 from persistence.quarantine import (
     CRASH,
+    KILLED,
     SHARE_OF_ACTOR,
     SHARE_OF_DOCUMENT,
     Quarantine,
@@ -125,6 +126,16 @@ async def test_a_crash_bars_until_its_row_is_replayed_or_dropped(bench: Bench) -
     assert await bench.quarantine.drop(second)
     assert await bench.quarantine.crashes() == []
     assert not await bench.quarantine.drop(second)
+
+
+async def test_one_kill_from_outside_may_be_chance_and_the_second_bars(bench: Bench) -> None:
+    await bench.put(b"1", reason=KILLED)
+    await bench.put(b"1", reason=KILLED, actor="bob")
+    await bench.put(b"1", reason=KILLED, to=uuid4())
+    assert await bench.quarantine.crashes() == []
+    await bench.put(b"2", reason=KILLED)
+    [crash] = await bench.quarantine.crashes()
+    assert (crash.document_id, crash.actor_id) == (bench.document_id, "mallory")
 
 
 async def test_what_was_replayed_stays_as_a_trace_without_its_bytes(bench: Bench) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 START_TIMEOUT_S = 60.0
+READY = re.compile(r'"event":"ready"|^ready http|\] ready ', re.MULTILINE)  # JSON, `dev`, log lines for people
 
 
 def free_port() -> int:
@@ -22,15 +24,28 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _runs(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 class ServerProcess:
     """`collab-server serve` (or `dev`) on ports of its own; a restart keeps them, so that clients find it again."""
 
     def __init__(
-        self, folder: Path, *, command: tuple[str, ...] = ("serve", "--allow-embedded"), **settings: Any
+        self,
+        folder: Path,
+        *,
+        command: tuple[str, ...] = ("serve", "--allow-embedded"),
+        program: str = "commands.cli",
+        **settings: Any,
     ) -> None:
+        """`program` is the module to run, for tests whose server can do what ours never should."""
         self.folder = folder
         self.ws_port, self.admin_port, self.http_port = free_port(), free_port(), free_port()
-        self._command = command
+        self._command = (program, *command)
         self.settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._log = folder / "server.log"
@@ -49,8 +64,17 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
+        """The process that serves: the child of the supervisor."""
+        return int(self._children()[0])
+
+    @property
+    def supervisor_pid(self) -> int:
         assert self._process is not None
         return self._process.pid
+
+    def _children(self) -> list[str]:
+        pid = self.supervisor_pid
+        return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
 
     @property
     def output(self) -> str:
@@ -61,6 +85,11 @@ class ServerProcess:
     def log_lines(self) -> list[dict[str, Any]]:
         """What it has logged, parsed."""
         return [json.loads(line) for line in self.output.splitlines() if line.startswith("{")]
+
+    @property
+    def times_ready(self) -> int:
+        """How often it has become ready."""
+        return len(READY.findall(self.output))
 
     def environment(self) -> dict[str, str]:
         """What the process sees of its settings, and nothing of ours."""
@@ -76,24 +105,29 @@ class ServerProcess:
 
     def start(self) -> None:
         """Start it and wait until it is ready."""
-        before = self.output.count("ready")
+        before = self.times_ready
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "commands.cli", *self._command],
+                [sys.executable, "-m", *self._command],
                 env=self.environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
             )
         deadline = time.monotonic() + START_TIMEOUT_S
-        while self.output.count("ready") == before:
+        while self.times_ready == before:
             assert self._process.poll() is None, self.output
             assert time.monotonic() < deadline, self.output
             time.sleep(0.02)
 
     def kill(self) -> None:
-        """SIGKILL: nothing is flushed."""
+        """SIGKILL, as when the machine is lost: nothing is flushed, nobody starts it again."""
+        children = self._children() if self._process is not None and self._process.poll() is None else []
         self._end(signal.SIGKILL)
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while any(_runs(pid) for pid in children):  # it ends with its supervisor
+            assert time.monotonic() < deadline, children
+            time.sleep(0.005)
 
     def stop(self) -> int:
         """SIGTERM, and the exit code once it has drained."""

@@ -12,4 +12,5 @@ comment on column quarantined_updates.replayed_at is 'When an operator put the c
 create index quarantined_updates_by_actor on quarantined_updates (actor_id);
 create index quarantined_updates_by_age on quarantined_updates (created_at);
 -- Every admission of a writer and every task, each second, reads exactly these rows.
-create index quarantined_updates_crashes on quarantined_updates (id) where reason = 'crash' and replayed_at is null;
+create index quarantined_updates_crashes on quarantined_updates (id)
+  where reason in ('crash', 'killed') and replayed_at is null;
