@@ -178,7 +178,7 @@ async def test_an_upload_cut_before_a_kill_is_never_pointed_to(
     chance = random.Random(15)
     server = start_server(**on_s3(ministack, s3_bucket, proxy.url))
     expected = ""
-    for number in range(4):
+    for number in range(3):
         cut = threading.Event()
 
         def fault(request: Request, cut: threading.Event = cut) -> Fault:
@@ -193,9 +193,9 @@ async def test_an_upload_cut_before_a_kill_is_never_pointed_to(
             await ada.type(word)
             expected += word
             await until_journaled(server, DOCUMENT, number + 1)
-            proxy.fault = fault if number != 2 else lambda _request: None  # one good one in between
+            proxy.fault = fault if number != 1 else lambda _request: None  # one good one in between
             asked = asyncio.create_task(checkpoint(server))
-            if number == 2:
+            if number == 1:
                 assert await asked == 200
             else:
                 assert await asyncio.to_thread(cut.wait, 30)
@@ -207,7 +207,7 @@ async def test_an_upload_cut_before_a_kill_is_never_pointed_to(
         ]:
             body = ministack.s3.get_object(Bucket=s3_bucket, Key=key)["Body"].read()
             assert hashlib.sha256(body).digest() == digest
-        assert len(await generations(server)) == (number >= 2)
+        assert len(await generations(server)) == (number >= 1)
         await asyncio.to_thread(server.start)
         await read(server, expected)
 
@@ -226,6 +226,8 @@ async def test_when_the_bucket_was_emptied_a_document_opens_from_its_rows_or_not
         ministack.s3.delete_object(Bucket=s3_bucket, Key=entry["Key"])
     await until_metric(server, "collab_blobs_missing", 3)
     await until_gone(server, "collab_rooms")
+    # Else the next checkpoint would repair it, as soon as the reader has left.
+    proxy.fault = lambda request: Answer(503, "SlowDown") if uploads(request) else None
     await read(server, "one two three ")
     assert await asyncio.to_thread(metric, server, "collab_checkpoints_unreadable_total") >= 3
     await rows(server, "delete from document_updates where folded_into = 1")
