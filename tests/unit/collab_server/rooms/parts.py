@@ -145,10 +145,11 @@ async def house(
     network: MemoryNetwork | None = None,
     storage: House | None = None,
     bounds: RoomBounds = RoomBounds(),  # noqa: B008 - frozen
+    journal_kind: type[MemoryJournal] = MemoryJournal,
 ) -> AsyncIterator[House]:
     """A running registry; `storage` of another one is shared, as between two tasks."""
     catalog = storage.catalog if storage else MemoryCatalog()
-    journal = storage.journal if storage else MemoryJournal(catalog)
+    journal = storage.journal if storage else journal_kind(catalog)
     blobs = storage.blobs if storage else MemoryBlobs()
     table = storage.table if storage else MemoryCheckpointTable(journal)
     metrics = Metrics()

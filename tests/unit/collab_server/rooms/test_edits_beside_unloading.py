@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
+from collections.abc import Sequence
 
 import pytest
 from pycrdt import Doc, Text
@@ -17,12 +18,23 @@ from collab_server.errors import Refused
 from collab_server.rooms import registry as registry_module
 from collab_server.wire.messages import Update
 from persistence import recorder as recorder_module
+from persistence.journal import JournalEntry
+from persistence.journal_memory import MemoryJournal
 from tests.unit.collab_server.rooms.parts import RULES, House, house, until
 
 DOCUMENTS = ("one", "two", "three", "four")
 WRITERS = 8
-LOADS, EDITS = 30, 200  # so often a room is opened anew, so much is typed: then it was a test
+COMMIT_S = 0.01
+LOADS, EDITS = 16, 100  # so often a room is opened anew, so much is typed: then it was a test
 EAGER = dataclasses.replace(RULES, grace_s=0, checkpoint_after_updates=7, checkpoint_after_s=0.02)
+
+
+class SlowJournal(MemoryJournal):
+    """Commits take as long as on a busy disk: long enough for a room to be dropped and opened again."""
+
+    async def append(self, entries: Sequence[JournalEntry]) -> None:
+        await asyncio.sleep(COMMIT_S)
+        await super().append(entries)
 
 
 class Writer:
@@ -64,7 +76,7 @@ async def visit(at: House, writer: Writer, writers: list[Writer], chance: random
 async def disturb(at: House, chance: random.Random) -> None:
     """Checkpoint, reload, and take the journal away."""
     while True:
-        await asyncio.sleep(chance.uniform(0, 0.01))
+        await asyncio.sleep(chance.uniform(0, 0.04))
         rooms = list(at.registry.rooms.values())
         match chance.randrange(4):
             case 0 if rooms:
@@ -90,7 +102,7 @@ async def test_no_edit_is_lost_beside_checkpoints_unloading_reloading_and_outage
 
 async def hammer(chance: random.Random) -> None:
     writers = [Writer(number + 1, DOCUMENTS[number % 4]) for number in range(WRITERS)]
-    async with house(EAGER) as at:
+    async with house(EAGER, journal_kind=SlowJournal) as at:
         disturbing = asyncio.create_task(disturb(at, chance))
 
         def loads() -> float:
@@ -99,9 +111,9 @@ async def hammer(chance: random.Random) -> None:
         async def keep_visiting(writer: Writer) -> None:
             while loads() < LOADS or sum(each.taken for each in writers) < EDITS:
                 await visit(at, writer, writers, chance)
-                await asyncio.sleep(chance.choice((0, 0.005, 0.05)))
+                await asyncio.sleep(chance.choice((0.002, 0.02, 0.1)))
 
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(50):
             await asyncio.gather(*(keep_visiting(writer) for writer in writers))
         disturbing.cancel()
         await asyncio.wait([disturbing])
