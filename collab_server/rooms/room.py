@@ -226,6 +226,7 @@ class Room:
         except ReplicaBroken as error:
             raise self._broken_by(member, update, error) from error
         if summary is not None:
+            update = summary.instead or update
             if before is not None and member.lag is not None:
                 member.lag.wrote(before, summary.clocks)
             self._count(self.metrics.client_updates, update)
@@ -379,5 +380,6 @@ class Room:
                 self.greet_peers()
             return
         if summary is not None:
-            self._count(self.metrics.updates["bus"], envelope.body)
-            self.members.send_update(envelope.body, None)
+            update = summary.instead or envelope.body
+            self._count(self.metrics.updates["bus"], update)
+            self.members.send_update(update, None)
