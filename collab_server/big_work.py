@@ -47,13 +47,13 @@ class Folded:
 def check_and_split(update: bytes, known: Mapping[int, int]) -> Checked:
     """What a room that holds `known` (client → end clock) shall do with `update`."""
     try:
-        check_update(update, known)
+        summary = check_update(update, known)
         SurrogatePairs().check(update, known)
     except UpdateGap as gap:
         return Checked(gap=(gap.client, gap.clock))
     except UpdateRefused as refusal:
         return Checked(refused=refusal.reason)
-    return Checked(_plain(update, known))
+    return Checked(_plain(summary.instead or update, known))
 
 
 def try_out(checkpoint: bytes | None, updates: Sequence[bytes], update: bytes) -> Checked:

@@ -29,6 +29,7 @@ from collab_server.update_format import (
     reason_against,
 )
 from collab_server.update_graph import Wait, can_be_ordered, nesting
+from collab_server.update_trim import without_known
 from collab_server.wire.lib0 import MalformedMessage, read_string, read_varuint
 
 __all__ = ["UpdateGap", "UpdateRefused", "UpdateSummary", "check_fully", "check_state_vector", "check_update"]
@@ -55,24 +56,27 @@ class UpdateSummary(NamedTuple):
     """What a checked update holds.
 
     `clocks` has a (client, end clock) for each client with structs; `reach` maps each client to the highest end clock
-    among its structs and deletes, so a document whose state vector covers it can hold all of this update.
+    among its structs and deletes, so a document whose state vector covers it can hold all of this update. `instead` are
+    the bytes to use in its place, if any (see `update_trim`).
     """
 
     clocks: tuple[tuple[int, int], ...]
     reach: dict[int, int]
     is_empty: bool
+    instead: bytes | None = None
 
 
 class _Survey:
     """What one pass over the structs of an update finds: where clients end, what waits for what, what is missing."""
 
-    __slots__ = ("ends", "gap", "known", "types", "waits")
+    __slots__ = ("ends", "gap", "known", "overlaps", "types", "waits")
 
     def __init__(self, known: Mapping[int, int]) -> None:
         self.known = known
         self.ends: dict[int, int] = {}
         self.waits: list[Wait] = []
         self.types = 0
+        self.overlaps = False  # a struct that names its parent is half known
         self.gap: UpdateGap | None = None  # raised at the end: invalid bytes further on are worse than a gap
 
     def held(self, client: int) -> int:
@@ -117,7 +121,8 @@ def check_fully(update: bytes, known: Mapping[int, int]) -> UpdateSummary:
         raise survey.gap
     if survey.types > MAX_NESTING and nesting(update, known) > MAX_NESTING:
         raise UpdateRefused("nesting")
-    return UpdateSummary(tuple(survey.ends.items()), reach, not reach)
+    instead = without_known(update, known) if survey.overlaps else None
+    return UpdateSummary(tuple(survey.ends.items()), reach, not reach, instead)
 
 
 def _judge_waits(survey: _Survey) -> None:
@@ -178,6 +183,7 @@ def _survey_structs(update: bytes, survey: _Survey) -> int:
 def _survey_client(update: bytes, at: int, structs: int, client: int, clock: int, survey: _Survey) -> tuple[int, int]:
     """Check one client's structs from `clock` on; return the clock and the position after them."""
     readers, known, types = READERS, survey.known, 0
+    held = known.get(client, 0)
     for _ in range(structs):
         info = update[at]
         at += 1
@@ -188,12 +194,14 @@ def _survey_client(update: bytes, at: int, structs: int, client: int, clock: int
             types += reader is read_type
         elif info in FILLERS:
             length, at = read_varuint(update, at)
-            if info == SKIP and clock + length > known.get(client, 0):
-                survey.misses(client, known.get(client, 0))
+            if info == SKIP and clock + length > held:
+                survey.misses(client, held)
         else:
             raise UpdateRefused(reason_against(info))
         if length == 0:
             raise UpdateRefused("empty_struct")
+        if clock < held < clock + length and not info & _HAS_NEIGHBOUR:
+            survey.overlaps = True
         clock += length
         if clock >= END_OF_CLOCKS:
             raise UpdateRefused("clock")

@@ -64,6 +64,16 @@ def check_typing(update: bytes, known: Mapping[int, int]) -> Typed | None:
     return client, clock + length, True
 
 
+def typed_between(update: bytes) -> tuple[tuple[int, int], ...] | None:
+    """The neighbours (client, clock) of the characters `update` inserts; None if it does anything else."""
+    match = _INSERTION(update)
+    if match is None:
+        return None
+    has_both, left_at, left_clock_at, right_at, right_clock_at = match.groups()[2:7]
+    left = _client(left_at), _clock(left_clock_at)
+    return (left, (_client(right_at), _clock(right_clock_at))) if has_both else (left,)
+
+
 def _holds(needed_at: bytes, clock_at: bytes, client: int, clock: int, known: Mapping[int, int]) -> bool:
     """Whether the neighbour is the client's own earlier character, or one that the room holds."""
     needed = _client(needed_at)  # not compared as bytes: one number may be written in several lengths

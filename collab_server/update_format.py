@@ -92,9 +92,7 @@ def _any(update: bytes, at: int) -> tuple[int, int]:
     count, at = read_varuint(update, at)
     if count > len(update) - at:
         raise UpdateRefused("count")
-    for _ in range(count):
-        at = _check_any(update, at, MAX_DEPTH)
-    return count, at
+    return count, skip_values(update, at, count)
 
 
 def _skip_bytes(update: bytes, at: int) -> int:
@@ -155,6 +153,13 @@ def _check_any(update: bytes, at: int, levels: int) -> int:
     if tag in _CONTAINERS:
         return _check_any_children(update, at, levels, is_object=tag == _OBJECT)
     raise UpdateRefused("unknown_value")
+
+
+def skip_values(update: bytes, at: int, count: int) -> int:
+    """The position after `count` values."""
+    for _ in range(count):
+        at = _check_any(update, at, MAX_DEPTH)
+    return at
 
 
 def _check_any_children(update: bytes, at: int, levels: int, *, is_object: bool) -> int:

@@ -1,7 +1,7 @@
 """Reads a Yjs v1 update that has passed the firewall, for questions its one pass leaves open.
 
-Checks nothing: bytes that were not checked may raise anything. Pure. Called by `update_graph`,
-`surrogates` and rooms.
+Checks nothing: bytes that were not checked may raise anything. Pure. Called by `update_graph`, `update_keys`,
+`update_trim`, `surrogates` and rooms.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from collab_server.update_format import HAS_ORIGIN, HAS_PARENT_SUB, HAS_RIGHT_ORIGIN, READERS
 from collab_server.wire.lib0 import read_bytes, read_varuint
 
-STRING = 4  # content of a struct; garbage and holes are 0 and 10
+DELETED, STRING = 1, 4  # contents of a struct; garbage and holes are 0 and 10
 _CONTENT_BITS = 0x1F
 
 NO_UPDATE = b"\x00\x00"  # no structs, no deletes
@@ -21,7 +21,10 @@ Id = tuple[int, int]  # client, clock
 
 
 class Struct(NamedTuple):
-    """One struct: `length` clocks from `clock` on, placed by its neighbours or else its parent, `content` in bytes."""
+    """One struct: `length` clocks from `clock` on, placed by its neighbours or else its parent, `content` in bytes.
+
+    `has_key` tells that it says itself which key of its parent it is a value of.
+    """
 
     client: int
     clock: int
@@ -31,6 +34,17 @@ class Struct(NamedTuple):
     right_origin: Id | None
     parent: Id | None
     content: bytes
+    has_key: bool = False
+
+
+class Place(NamedTuple):
+    """Where a struct with content stands, and `at` which position its content begins."""
+
+    origin: Id | None
+    right_origin: Id | None
+    parent: Id | None
+    has_key: bool
+    at: int
 
 
 class Deleted(NamedTuple):
@@ -71,23 +85,31 @@ def _read_structs(update: bytes) -> tuple[list[Struct], int]:
 
 def _read_struct(update: bytes, at: int, client: int, clock: int) -> tuple[Struct, int]:
     info = update[at]
-    at += 1
     reader = READERS[info]
-    origin = right_origin = parent = None
     if reader is None:
-        length, at = read_varuint(update, at)
+        length, at = read_varuint(update, at + 1)
         return Struct(client, clock, length, info, None, None, None, b""), at
+    origin, right_origin, parent, has_key, start = read_place(update, at)
+    length, at = reader(update, start)
+    kind = info & _CONTENT_BITS
+    return Struct(client, clock, length, kind, origin, right_origin, parent, update[start:at], has_key), at
+
+
+def read_place(update: bytes, at: int) -> Place:
+    """Where the struct at `at`, which has content, stands."""
+    info = update[at]
+    at += 1
+    origin = right_origin = parent = None
+    has_key = False
     if info & HAS_ORIGIN:
         origin, at = _read_id(update, at)
     if info & HAS_RIGHT_ORIGIN:
         right_origin, at = _read_id(update, at)
     if not info & (HAS_ORIGIN | HAS_RIGHT_ORIGIN):
         parent, at = _read_parent(update, at)
-        if info & HAS_PARENT_SUB:
+        if has_key := bool(info & HAS_PARENT_SUB):
             _key, at = read_bytes(update, at)
-    start = at
-    length, at = reader(update, at)
-    return Struct(client, clock, length, info & _CONTENT_BITS, origin, right_origin, parent, update[start:at]), at
+    return Place(origin, right_origin, parent, has_key, at)
 
 
 def _read_parent(update: bytes, at: int) -> tuple[Id | None, int]:

@@ -15,6 +15,7 @@ from collab_server.crash_note import CRASH_NOTE
 from collab_server.firewall import UpdateGap, UpdateRefused, UpdateSummary, check_state_vector, check_update
 from collab_server.rooms.snapshot import Snapshot
 from collab_server.surrogates import SurrogatePairs
+from collab_server.update_keys import KeyedValues
 from collab_server.update_split import Clocks, Piece
 from collab_server.watchdog import WATCHDOG
 from collab_server.wire.lib0 import encode_state_vector
@@ -51,6 +52,7 @@ class Replica:
         "_broken",
         "_doc",
         "_encoded",
+        "_keyed",
         "_news",
         "_pairs",
         "_unencoded_bytes",
@@ -70,6 +72,7 @@ class Replica:
         self._news = False
         self._pairs = SurrogatePairs()
         self.author = b""  # of the next update, for the crash note
+        self._keyed = KeyedValues()
         self.clocks: dict[int, int] = {}
 
     @classmethod
@@ -83,12 +86,13 @@ class Replica:
             replica.clocks = check_state_vector(replica._doc.get_state())
             for update in (*([checkpoint] if checkpoint else ()), *updates):
                 replica._pairs.learn(update)
+                replica._keyed.learn(update)
         except BaseException as error:
             replica._fail(error)
         return replica
 
     def apply(self, update: bytes) -> UpdateSummary | None:
-        """Check and apply `update`; return what it brought, or `None` when everything in it was known already."""
+        """Check and apply `update`, or what its summary says `instead`; return what it brought, `None` for no news."""
         if self._broken:
             raise ReplicaBroken
         WATCHDOG.feed_before(len(update))
@@ -97,11 +101,15 @@ class Replica:
         if summary.is_empty:
             return None
         has_pairs = self._pairs.check(update, clocks)
+        update = summary.instead or update
+        values = self._keyed.check(update, clocks) if summary.clocks else ()
         for client, end in summary.clocks:
             if clocks.get(client, 0) < end:
                 self._apply_structs(update, summary)
                 if has_pairs:
                     self._pairs.learn(update)
+                if values:
+                    self._keyed.add(values)
                 break
         else:
             if not self._apply_deletes(update):
@@ -128,6 +136,7 @@ class Replica:
         except BaseException as error:
             self._fail(error)
         self._waiting.append(update)
+        self._keyed.learn(update)
 
     def _look_at_waiting(self) -> None:
         """Count and keep what waited and has been integrated with what just came: joiners get it from the snapshot."""
@@ -154,6 +163,8 @@ class Replica:
         clocks = self.clocks
         if self._pairs:  # the worker that checked the rest does not know them
             self._pairs.check(piece.update, clocks)
+        if piece.ends:
+            self._keyed.check(piece.update, clocks)
         if not self.holds(piece.ends):
             self._apply_piece(piece)
         elif piece.ends or not self._apply_deletes(piece.update):
@@ -239,6 +250,7 @@ class Replica:
             self._fail(error)
         CRASH_NOTE.end()
         self._pairs.add(piece.pairs)
+        self._keyed.learn(piece.update)
         self._advance(piece.ends)
 
     def _advance(self, ends: Clocks) -> None:

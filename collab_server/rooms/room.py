@@ -226,12 +226,13 @@ class Room:
         except ReplicaBroken as error:
             raise self._broken_by(member, update, error) from error
         if summary is not None:
+            news = summary.instead or update
             if before is not None and member.lag is not None:
                 member.lag.wrote(before, summary.clocks)
-            self._count(self.metrics.client_updates, update)
-            (self.members.send_at_once if is_sync else self.members.send_update)(update, member)
-            self._record(member, update, summary)
-            self._peers.tell(update)
+            self._count(self.metrics.client_updates, news)
+            (self.members.send_at_once if is_sync else self.members.send_update)(news, member)
+            self._record(member, news, summary)
+            self._peers.tell(news)
         if member.acks is not None:
             self._acknowledgements.owe(member.acks, self.ticket, update, is_answer=is_answer)
 
@@ -379,5 +380,6 @@ class Room:
                 self.greet_peers()
             return
         if summary is not None:
-            self._count(self.metrics.updates["bus"], envelope.body)
-            self.members.send_update(envelope.body, None)
+            update = summary.instead or envelope.body
+            self._count(self.metrics.updates["bus"], update)
+            self.members.send_update(update, None)

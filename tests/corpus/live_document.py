@@ -6,6 +6,7 @@ from pycrdt import Doc
 
 from collab_server.firewall import UpdateGap, UpdateRefused, check_state_vector, check_update
 from collab_server.surrogates import SurrogatePairs
+from collab_server.update_keys import KeyedValues
 
 
 class Disagreement(AssertionError):
@@ -20,6 +21,7 @@ class LiveDocument:
         self.known: dict[int, int] = {}
         self._doc: Doc[object] = Doc()
         self._pairs = SurrogatePairs()
+        self._keyed = KeyedValues()
         for update in updates:
             assert self.offer(update) == "applied"
 
@@ -28,6 +30,8 @@ class LiveDocument:
         try:
             summary = check_update(update, self.known)
             self._pairs.check(update, self.known)
+            update = summary.instead or update
+            values = self._keyed.check(update, self.known) if summary.clocks else ()
         except UpdateGap:
             return "gap"
         except UpdateRefused as refused:
@@ -41,6 +45,7 @@ class LiveDocument:
             raise Disagreement(f"{type(error).__name__} on {update.hex()} at {self.known}") from error
         self._journal.append(update)
         self._pairs.learn(update)
+        self._keyed.add(values)
         for client, end in summary.clocks:
             self.known[client] = max(end, self.known.get(client, 0))
         if check_state_vector(self._doc.get_state()) != self.known:

@@ -1,7 +1,8 @@
 """A process to put at risk: offers hostile bytes to a live document and says how that went. Run by tests.
 
 `python -m tests.corpus.trial corpus` tries the written corpus, `... mutations SEED COUNT < lines` mutated real updates
-(lines of tests/interop/generate_updates.mjs). Prints one JSON object; death, panic or disagreement is the exit code.
+(lines of tests/interop/generate_updates.mjs), `... forgeries SEED COUNT` sound structs that contradict each other.
+Prints one JSON object; death, panic or disagreement is the exit code.
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ from collab_server.wire.lib0 import MalformedMessage
 from tests.corpus.document import corpus_document
 from tests.corpus.hostile import Hostile, hostile_bytes
 from tests.corpus.live_document import LiveDocument
-from tests.corpus.mutation import damage
+from tests.corpus.mutation import damage, forge
 from tests.corpus.real_updates import Session, parse
 
 MUTANTS_OF_ONE_UPDATE = 10
+FORGERIES_IN_ONE_DOCUMENT = 250
 
 
 class Meter:
@@ -104,11 +106,26 @@ def try_mutations(seed: int, count: int, sessions: list[Session]) -> dict[str, o
     raise AssertionError("unreachable")
 
 
+def try_forgeries(seed: int, count: int) -> dict[str, object]:
+    """Offer `count` forgeries, some hundred to a document each, which must stay loadable all the time."""
+    outcomes: Counter[str] = Counter()
+    for first in range(0, count, FORGERIES_IN_ONE_DOCUMENT):
+        random = Random(seed + first)
+        document = LiveDocument()
+        for number in range(FORGERIES_IN_ONE_DOCUMENT):
+            outcomes[document.offer(forge(random, document.known))] += 1
+            if number % 50 == 49:
+                document.verify()
+    return {"outcomes": outcomes}
+
+
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["corpus"]:
             print(json.dumps(try_corpus()))
         case ["mutations", seed, count]:
             print(json.dumps(try_mutations(int(seed), int(count), parse(sys.stdin.read()).sessions)))
+        case ["forgeries", seed, count]:
+            print(json.dumps(try_forgeries(int(seed), int(count))))
         case _:
             sys.exit(__doc__)

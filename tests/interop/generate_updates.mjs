@@ -8,20 +8,11 @@
 //
 // Usage: node generate_updates.mjs <seed> <updates>
 import * as Y from 'yjs'
+import { seeded } from './seeded.mjs'
 
 const [seed, wanted] = process.argv.slice(2).map(Number)
 
-// mulberry32: small, seeded, good enough to choose edits
-let state = seed >>> 0
-const random = () => {
-  state = (state + 0x6d2b79f5) >>> 0
-  let t = Math.imul(state ^ (state >>> 15), state | 1)
-  t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
-  return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-}
-const below = n => Math.floor(random() * n)
-const pick = list => list[below(list.length)]
-const chance = p => random() < p
+const { below, pick, chance } = seeded(seed)
 
 const WORDS = ['a', 'the ', '\n', 'zażółć ', 'δ', '漢字', '😀', '👩‍👩‍👧 ', 'e\u0301', '\u0000', '"quoted" ', '{', 'x'.repeat(300)]
 const HALF_PAIR = '\ud83d' // what slicing text in the middle of an emoji leaves; it goes out as U+FFFD
