@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from chaos.ledger import TOKEN, Ledger
 
@@ -53,13 +53,17 @@ class Verdict:
 
 
 def judge(ledger: Ledger, replicas: Sequence[Replica]) -> Verdict:
-    """The verdict on copies that should be equal by now. Raises ValueError without any: that proves nothing."""
+    """The verdict on copies that should be equal by now. Raises ValueError without any: that proves nothing.
+
+    Lost is what no copy has; what some have and some have not shows as copies that differ.
+    """
     if not replicas:
         raise ValueError("there is no copy to judge")
+    texts = [_judge_text(ledger, text) for text in {replica.text for replica in replicas}]
     found = Verdict(diverged=_diverged(replicas))
-    for text in {replica.text for replica in replicas}:
-        found |= _judge_text(ledger, text)
-    return found
+    for verdict in texts:
+        found |= verdict
+    return replace(found, lost=frozenset.intersection(*(verdict.lost for verdict in texts)))
 
 
 def agree(replicas: Sequence[Replica]) -> bool:

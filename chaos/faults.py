@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Protocol
 
 from chaos.crew import Crew
-from chaos.own_server import OwnServer
 from chaos.relay import Relay
 from persistence.embedded_postgres import EmbeddedPostgres
 
@@ -35,6 +34,14 @@ class Fault(Protocol):
 
     async def heal(self) -> None:
         """Make it whole."""
+
+
+class Running(Protocol):
+    """A process, while there is one."""
+
+    @property
+    def pid(self) -> int | None:
+        """Its id."""
 
 
 class Sigkill:
@@ -58,7 +65,7 @@ class Freeze:
 
     says = "SIGSTOP of the server, SIGCONT"
 
-    def __init__(self, server: OwnServer) -> None:
+    def __init__(self, server: Running) -> None:
         self._server = server
 
     async def inject(self, _dice: random.Random) -> None:
@@ -109,7 +116,7 @@ class DiskFull:
     says = "disk full for all files of the server: checkpoints are cut at a random byte"
     works_here = sys.platform == "linux"
 
-    def __init__(self, server: OwnServer) -> None:
+    def __init__(self, server: Running) -> None:
         self._server = server
         self._limited: int | None = None
 

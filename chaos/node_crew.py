@@ -89,7 +89,8 @@ class NodeCrew:
         self._process = await asyncio.create_subprocess_exec(
             self._node, "writer.mjs", self._kind, cwd=self._folder, stdin=PIPE, stdout=PIPE, limit=LONGEST_LINE_BYTES
         )
-        self._reader = asyncio.create_task(self._read(self._process))
+        if self._process.stdout is not None:
+            self._reader = asyncio.create_task(self._listen(self._process.stdout))
 
     async def _ask(self, command: str, **wanted: Any) -> Any:
         process = self._process
@@ -102,10 +103,9 @@ class NodeCrew:
         async with asyncio.timeout(ANSWER_TIMEOUT_S):
             return await answer
 
-    async def _read(self, process: Process) -> None:
-        assert process.stdout is not None  # noqa: S101 - it was asked for
+    async def _listen(self, output: asyncio.StreamReader) -> None:
         try:
-            async for line in process.stdout:
+            async for line in output:
                 if not line.endswith(b"\n"):
                     break  # it was ended in mid-sentence
                 self._take(json.loads(line))

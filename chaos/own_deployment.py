@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from chaos.faults import DiskFull, Fault, Freeze, PostgresCut, PostgresStop, Sigkill, StoreAway
-from chaos.own_server import OwnServer
+from chaos.own_server import OwnServer, ServerFailed
 from chaos.relay import Relay
 from chaos.schedule import LASTS_S
 from chaos.target import About
@@ -73,8 +73,9 @@ class OwnDeployment:
         await self._postgres.stop()
 
     def faults(self) -> Mapping[str, Fault]:
-        """What can be broken here, by the names of `about.faults`. To be asked once it was started."""
-        assert self._server is not None and self._relay is not None  # noqa: S101, PT018 - it was started
+        """What can be broken here, by the names of `about.faults`. Raises ServerFailed before it was started."""
+        if self._server is None or self._relay is None:
+            raise ServerFailed("it was not started")
         found: dict[str, Fault] = {
             "sigkill": Sigkill(self._server.kill, self._server.start),
             "freeze": Freeze(self._server),

@@ -102,17 +102,18 @@ class OwnServer:
             stderr=DEVNULL,
             start_new_session=True,  # Ctrl-C is for us: we end it
         )
-        self._watcher = asyncio.create_task(self._watch(self._launcher))
+        if self._launcher.stdout is not None:
+            self._watcher = asyncio.create_task(self._watch(self._launcher.stdout))
 
     async def _order(self) -> None:
-        assert self._launcher is not None and self._launcher.stdin is not None  # noqa: S101, PT018 - it was launched
+        if self._launcher is None or self._launcher.stdin is None:
+            raise ServerFailed("it was not launched")
         self._ordered = True
         self._launcher.stdin.write(b"start\n")
         await self._launcher.stdin.drain()
 
-    async def _watch(self, launcher: Process) -> None:
-        assert launcher.stdout is not None  # noqa: S101 - it was asked for
-        async for line in launcher.stdout:
+    async def _watch(self, output: asyncio.StreamReader) -> None:
+        async for line in output:
             async with self._changed:
                 self.pid, self._ordered = None if line.startswith(b"ended") else int(line), False
                 self._changed.notify_all()

@@ -35,7 +35,9 @@ class Relay:
         for task in self._carrying:
             task.cancel()
         await asyncio.gather(*self._carrying, return_exceptions=True)
+        left = set(self._open)
         self._break()
+        await asyncio.gather(*(writer.wait_closed() for writer in left), return_exceptions=True)
         self._server = None
 
     def lose_answers(self) -> None:

@@ -96,6 +96,8 @@ class Report:
             return "KEPT: every acknowledged edit is there, once and whole, and all copies are equal."
         if self.verdict.is_clean:
             return "UNPROVEN: nothing wrong was found, but the run did not go to its end."
+        if not self.verdict.lost | self.verdict.came_back:
+            return f"BROKEN: of {self.acknowledged:,} acknowledged edits none was lost, but not all is as it must be."
         lost = len(self.verdict.lost) + len(self.verdict.came_back)
         return f"BROKEN: {lost:,} of {self.acknowledged:,} acknowledged edits were lost, deletions included."
 

@@ -1,5 +1,5 @@
-// The stock Hocuspocus provider, with its defaults. Its acknowledgement: `unsyncedChanges` has come down to 0, which its
-// documentation calls "all changes are synced with the server".
+// The stock Hocuspocus provider, with its defaults. Its acknowledgement: `unsyncedChanges` has come down to 0, so that its
+// `hasUnsyncedChanges` is false.
 import { HocuspocusProvider, HocuspocusProviderWebsocket } from '@hocuspocus/provider'
 import WebSocket from 'ws'
 

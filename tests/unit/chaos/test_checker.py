@@ -76,8 +76,14 @@ def test_copies_with_the_same_text_and_other_state_vectors_have_diverged() -> No
 
 
 def test_what_is_wrong_in_one_copy_is_wrong() -> None:
-    copies = [Replica("one", A + B, STATE), Replica("two", A, STATE)]
-    assert judge(kept(), copies).lost == {B}
+    copies = [Replica("one", A + B, STATE), Replica("two", A + B + C + C, STATE)]
+    assert judge(kept(), copies).duplicated == {C}
+
+
+def test_lost_is_what_no_copy_has_and_what_one_has_shows_as_copies_that_differ() -> None:
+    copies = [Replica("one", A + C, STATE), Replica("two", A + B, STATE), Replica("three", A + C, STATE)]
+    assert judge(kept(), copies) == Verdict(diverged=frozenset({"two"}))
+    assert judge(kept(), [copies[0], copies[2]]) == Verdict(lost=frozenset({B}))
 
 
 def test_no_copy_is_no_proof() -> None:
