@@ -127,6 +127,16 @@ async def test_rows_within_the_window_are_kept(bench: Bench) -> None:
     assert await bench.floor(document) == 0
 
 
+async def test_of_one_document_the_old_rows_go_and_the_young_ones_stay(bench: Bench) -> None:
+    document = await bench.document(2)
+    between = datetime.now(UTC)
+    for generation in (3, 4, 5):
+        await bench.fold(document, generation)
+    assert await bench.history.drop([document], between, limit=10) == 2
+    assert await bench.rows(document) == [b"in 3", b"in 4", b"in 5"]
+    assert await bench.floor(document) == 2
+
+
 async def test_the_floor_is_the_newest_generation_a_dropped_row_was_in(bench: Bench) -> None:
     document, other = await bench.document(5), await bench.document(5, "other")
     assert await bench.floor(document) == 0
