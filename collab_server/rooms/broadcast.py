@@ -171,8 +171,12 @@ class Broadcast:
     def _send_now(self, update: bytes, sender: Member | None, *, may_repeat: bool = False) -> None:
         began = self._loop.time()
         own = None if sender is None else sender.outbox
-        # What another task sends is durable.
-        apart = self._send_apart([(update, sender)], may_repeat) if self._wary and sender is not None else NOBODY
+        apart = NOBODY
+        if self._wary:
+            # What another task sends is durable, but may build on what waits.
+            apart = (
+                self._send_apart([(update, sender)], may_repeat) if sender is not None else self._send_behind(update)
+            )
         for dialect, receivers in self._receivers.items():
             frame = binary_frame(dialect.encode_update(update))
             for outbox in receivers:
@@ -242,6 +246,13 @@ class Broadcast:
                 if sender is not member:
                     self._acknowledgements.when_durable(acks.ticket, partial(self._send_late, member, update))
         return {member.outbox for member, _acks in anxious}
+
+    def _send_behind(self, update: bytes) -> set[Outbox]:
+        """Send `update` to the wary members for whom something waits, behind that; return their outboxes."""
+        waiting = [(member, member.acks) for member in self._wary if member.acks and member.acks.withheld]
+        for member, acks in waiting:
+            self._withhold([update], member, acks)
+        return {member.outbox for member, _acks in waiting}
 
     def _withhold(self, updates: list[bytes], member: Member, acks: Acks) -> None:
         def send(update: bytes) -> None:
