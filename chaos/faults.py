@@ -75,9 +75,9 @@ class Freeze:
         self._signal(signal.SIGCONT)
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._server.pid is not None:
+        if (pid := self._server.serving_pid) is not None:
             with suppress(ProcessLookupError):
-                os.kill(self._server.pid, number)
+                os.kill(pid, number)
 
 
 class PostgresStop:
@@ -121,14 +121,14 @@ class DiskFull:
         self._limited: int | None = None
 
     async def inject(self, dice: random.Random) -> None:
-        self._limited = self._server.pid
+        self._limited = self._server.serving_pid
         self._limit(dice.randint(0, MOST_BYTES_WRITTEN))
 
     async def heal(self) -> None:
         self._limit(resource.RLIM_INFINITY)
 
     def _limit(self, size: int) -> None:
-        if self._limited is not None and self._limited == self._server.pid:
+        if self._limited is not None and self._limited == self._server.serving_pid:
             with suppress(ProcessLookupError):
                 resource.prlimit(self._limited, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 

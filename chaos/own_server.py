@@ -73,10 +73,24 @@ class OwnServer:
         self._wanted = False
         async with asyncio.timeout(START_TIMEOUT_S), self._changed:
             await self._changed.wait_for(lambda: not self._ordered)
-            if self.pid is not None:
-                with suppress(ProcessLookupError):
-                    os.kill(self.pid, signal.SIGKILL)
+            for pid in (self.pid, self.serving_pid):  # the supervisor first, or it would start it again
+                if pid is not None:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
             await self._changed.wait_for(lambda: self.pid is None)
+
+    @property
+    def serving_pid(self) -> int | None:
+        """The server itself: the child of its supervisor, which `pid` is."""
+        if self.pid is None:
+            return None
+        if sys.platform != "linux":
+            return self.pid
+        try:
+            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        except FileNotFoundError:
+            return None
+        return int(children[0]) if children else None
 
     async def stop(self) -> None:
         """End it, and what starts it. Idempotent."""

@@ -21,6 +21,7 @@ ALLOWED = {
     "collab_server/admin.py": "a token's end",
     "commands/token.py": "a token's end",
     "rest_api/sign_in.py": "a token's end",
+    "persistence/quarantine_memory.py": "how long a row is kept",
     "persistence/blobs_directory.py": "the age of a file that a killed process left",
     "collab_server/pruning.py": "the age of history, in days",
     "persistence/journal_memory.py": "the age of a row, in days",
