@@ -40,8 +40,8 @@ class Running(Protocol):
     """A process, while there is one."""
 
     @property
-    def pid(self) -> int | None:
-        """Its id."""
+    def serving_pid(self) -> int | None:
+        """The id of the process that serves."""
 
 
 class Sigkill:

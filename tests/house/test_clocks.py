@@ -25,7 +25,6 @@ ALLOWED = {
     "persistence/blobs_directory.py": "the age of a file that a killed process left",
     "collab_server/pruning.py": "the age of history, in days",
     "persistence/journal_memory.py": "the age of a row, in days",
-    "persistence/quarantine_memory.py": "the age of a row, in days",
     "persistence/blobs_s3.py": "the age of an object that no generation names: a day",
     "persistence/blobs_memory.py": "the age of an object that no generation names: a day",
 }

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,11 @@ def write(process: subprocess.Popen[str], path: Path) -> str:
     return process.stdout.readline().strip()
 
 
+@dataclass
+class Serving:
+    serving_pid: int | None
+
+
 def state_of(pid: int) -> str:
     """One letter: S sleeping, T stopped."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
@@ -53,7 +59,7 @@ def state_of(pid: int) -> str:
 async def test_a_full_disk_takes_a_little_of_a_file_until_it_is_healed(
     writing: subprocess.Popen[str], tmp_path: Path
 ) -> None:
-    fault = DiskFull(writing)
+    fault = DiskFull(Serving(writing.pid))
     assert write(writing, tmp_path / "before") == "written"
     await fault.inject(DICE)
     assert write(writing, tmp_path / "during") == "OSError"
@@ -63,7 +69,7 @@ async def test_a_full_disk_takes_a_little_of_a_file_until_it_is_healed(
 
 
 async def test_a_frozen_process_stands_still_until_it_is_healed(writing: subprocess.Popen[str], tmp_path: Path) -> None:
-    fault = Freeze(writing)
+    fault = Freeze(Serving(writing.pid))
     await fault.inject(DICE)
     deadline = time.monotonic() + 20
     while state_of(writing.pid) != "T":
