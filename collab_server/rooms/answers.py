@@ -55,7 +55,7 @@ class Answers:
         if not self._is_durable and self._replica.ahead_of(known) <= MANY_CLOCKS:
             self._send(member, state_vector, SyncStep2)
         elif known and self._is_wary_of(member):
-            self._when_durable(member, lambda: self.synchronise(member, state_vector))
+            self._withhold(member, lambda: self.synchronise(member, state_vector))
         else:
             member.send(SyncStep2(self._send_pieces(member, snapshot, known)))
 
@@ -72,7 +72,7 @@ class Answers:
         elif snapshot is None or self._replica.ahead_of(known) <= MANY_CLOCKS:
             self._send(member, encode_state_vector(known), Update)
         elif self._is_wary_of(member):
-            self._when_durable(member, lambda: self.catch_up(member, lag))
+            self._withhold(member, lambda: self.catch_up(member, lag))
         else:
             member.send(Update(self._send_pieces(member, snapshot, known)))
 
@@ -105,11 +105,23 @@ class Answers:
         if state_vector == EMPTY_STATE_VECTOR or not self._is_wary_of(member):
             member.send(message(update))
         elif len(update) > CUT_AT_MOST_BYTES:
-            self._when_durable(member, lambda: member.send(message(update)))
+            self._withhold(member, lambda: member.send(message(update)))
         else:
             structs, deletes = cut_deletes(update)
             member.send(message(structs))
             self._when_durable(member, lambda: member.send(Update(deletes)))
+
+    def _withhold(self, member: Member, act: Callable[[], None]) -> None:
+        """Answer when all is durable; what others write meanwhile builds on that answer and waits behind it."""
+        if (acks := member.acks) is not None:
+            acks.withheld += 1
+
+        def answer() -> None:
+            if acks is not None:
+                acks.withheld -= 1
+            act()
+
+        self._when_durable(member, answer)
 
     def _when_durable(self, member: Member, act: Callable[[], None]) -> None:
         """Act once all the room holds now is durable, if `member` is still here."""

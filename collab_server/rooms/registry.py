@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -93,15 +94,19 @@ class Registry:
         """
         while (room := self.rooms.get(document.name)) is None:
             loading = self._loading.get(document.name)
-            if loading is None:
+            if loading is None or loading.done():  # done and gone again: to await it would spin without a turn
                 self._refuse_when_full()
                 loading = asyncio.create_task(self._load(document), name=f"load-room-{document.id}")
                 self._loading[document.name] = loading
-                loading.add_done_callback(lambda _done: self._loading.pop(document.name, None))
+                loading.add_done_callback(partial(self._loaded, document.name))
             # Shielded: the one who gives up must not take the load from the others.
             await asyncio.shield(loading)
         self._empty.pop(room, None)
         return room
+
+    def _loaded(self, name: str, loading: asyncio.Task[Room]) -> None:
+        if self._loading.get(name) is loading:
+            del self._loading[name]
 
     def _refuse_when_full(self) -> None:
         """At the bound the room that has been empty for longest goes at once, for the one who tries again."""

@@ -207,6 +207,32 @@ async def test_a_sync_answer_holds_ones_own_deletions_back_until_they_are_durabl
         assert deleted(again.messages) == 1
 
 
+async def test_nothing_overtakes_a_large_answer_that_waits() -> None:
+    """What others write builds on it, and a CRDT that gets things out of order may leave one out for good."""
+    async with house() as at:
+        room = await at.room()
+        ada, bob = at.join(room, acknowledge=Acknowledge.ECHO), at.join(room)
+        (update,) = typed("some words " * 4_000, client_id=3)
+        bob.send(Update(update))
+        mine = Editor(9)
+        mine.text.insert(0, "mine")
+        ada.send(Update(mine.doc.get_update()))
+        await outage(at)
+        ada.send(Update(mine.delete(0, 2)))
+        room.leave(ada.member)
+        again = at.join(room, acknowledge=Acknowledge.ECHO)
+        again.send(SyncStep1(mine.doc.get_state()))
+        theirs = Editor(8, update)
+        before = theirs.doc.get_state()
+        theirs.text.insert(5, "built upon")
+        bob.send(Update(theirs.doc.get_update(before)))
+        assert not any(isinstance(message, SyncStep2 | Update) for message in again.messages)
+        await back(at)
+        answer, news = (message for message in again.messages if isinstance(message, SyncStep2 | Update))
+        assert isinstance(answer, SyncStep2)
+        assert b"built upon" in news.update
+
+
 async def test_a_diff_after_falling_behind_holds_ones_own_deletions_back_too() -> None:
     async with house() as at:
         room = await at.room()
