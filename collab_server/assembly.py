@@ -64,6 +64,7 @@ from persistence.embedded_placement import EmbeddedPostgresError
 from persistence.embedded_postgres import EmbeddedPostgres
 from persistence.history_postgres import PostgresHistory
 from persistence.journal_postgres import PostgresJournal
+from persistence.leases_postgres import PostgresLeaseTable
 from persistence.pruner import Pruner
 from persistence.quarantine import QuarantineBounds, RefusedUpdate
 from persistence.quarantine_postgres import PostgresQuarantine
@@ -308,6 +309,7 @@ async def _registry(
             catalog, table, blobs, sandbox, settings.checkpoint_timeout_s, metrics.checkpoints_unreadable
         ),
         journal=journal,
+        leases=PostgresLeaseTable(pool),
         recorder=recorder,
         bus=bus,
         offload=offload,

@@ -25,6 +25,7 @@ class MemoryJournal:
         self._unfolded: defaultdict[UUID, dict[int, JournalRow]] = defaultdict(dict)
         self._made_at: dict[int, datetime] = {}
         self._closed = False
+        self.leases: defaultdict[UUID, dict[int, str]] = defaultdict(dict)  # client id → subject
         self.available = True  # False is an outage: calls fail until it is True again
         self.quarantined = MemoryQuarantine(catalog, bounds)
 
@@ -37,6 +38,8 @@ class MemoryJournal:
             row = JournalRow(id=next(self._ids), update=entry.update, reach=entry.reach)
             self._unfolded[entry.document_id][row.id] = row
             self._made_at[row.id] = datetime.now(UTC)
+            for client_id in entry.new_client_ids:
+                self.leases[entry.document_id].setdefault(client_id, entry.actor_id)
 
     async def unfolded(self, document_id: UUID) -> list[JournalRow]:
         self._refuse_when_closed()

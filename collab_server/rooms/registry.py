@@ -28,6 +28,7 @@ from persistence.checkpointer import Checkpointer
 from persistence.documents import Documents, DocumentUnloadable, StoredDocument
 from persistence.errors import StorageUnavailable
 from persistence.journal import Journal, JournalEntry
+from persistence.leases import LeaseTable
 from persistence.recorder import Recorder
 from persistence.sandbox import SandboxFailed
 
@@ -49,6 +50,7 @@ class Registry:
         documents: Documents,
         checkpointer: Checkpointer,
         journal: Journal,
+        leases: LeaseTable,
         recorder: Recorder,
         bus: Bus,
         offload: Offload,
@@ -60,6 +62,7 @@ class Registry:
         self.rooms: dict[str, Room] = {}
         self._documents = documents
         self._checkpointer = checkpointer
+        self._leases = leases
         self._recorder = recorder
         self._bus = bus
         self._offload = offload
@@ -141,6 +144,7 @@ class Registry:
         self._unsettled.pop(document.id, None)
         stored = await self._documents.load(document)
         room = self._build(document, await self._offload.load(stored), self)
+        room.leases.learn(await self._leases.held(document.id))
         room.bounds.grew(stored.size_bytes)
         if stored.updates:
             room.dirty_updates = len(stored.updates)
@@ -185,6 +189,10 @@ class Registry:
             if len(self._barred) >= MOST_BARRED:
                 del self._barred[next(iter(self._barred))]
             self._barred[room.document.id, actor_id] = self._clock() + BARRED_S
+
+    def look_up_leases(self, room: Room) -> None:
+        """A room has heard of client ids whose holders it does not know."""
+        self._tasks.start(room.leases.settle(self._leases), "look-up-leases")
 
     def bars(self, document: Document, subject: str) -> bool:
         """Whether `subject` broke this document lately: everyone else had to reconnect, which must not go on and on."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from functools import partial
 
 import structlog
 
@@ -23,6 +24,7 @@ from collab_server.rooms.bounds import Bounds, RoomBounds
 from collab_server.rooms.broadcast import Broadcast
 from collab_server.rooms.cursors import Cursors
 from collab_server.rooms.intake import take_in
+from collab_server.rooms.leases import Leases, SetAside
 from collab_server.rooms.member import Lag, Member
 from collab_server.rooms.offload import Offload
 from collab_server.rooms.owner import RoomOwner
@@ -88,6 +90,8 @@ class Room:
             document.id, self.members, bus, metrics, limits=awareness_limits, max_ids=max_awareness_ids
         )
         self._peers = Peers(document.id, replica, self.cursors, bus, publication, lambda: self.ticket)
+        look_up = partial(owner.look_up_leases, self)
+        self.leases = Leases(document.id, metrics, self.members, self.cursors, self._peers.greet, look_up)
         self.bounds = Bounds(bounds, replica, recorder, metrics, document.id)
         self.roster = Roster()
         self.rebuild = Rebuild(self, replica, owner)
@@ -206,7 +210,7 @@ class Room:
         (`is_answer`) itself has a gap, the client holds something nobody can complete. Raises `Refused`.
         """
         if len(update) > self._offload.big_update_bytes:
-            take_in(self, member, update, self._offload, is_answer=is_answer)
+            take_in(self, member, update, self._offload, is_answer=is_answer, is_sync=is_sync)
             return
         try:
             if (full := self.bounds.refusal(len(update))) and not self._replica.holds_structs_of(update):
@@ -217,9 +221,12 @@ class Room:
                 return
             before = None if member.lag is None else self.clocks
             self._replica.author = member.author
-            summary = self._replica.apply(update)
+            summary = self._replica.apply(update, member.writer.judge(is_sync), member.writer.client)
         except UpdateGap as gap:
             self.set_aside(member, gap, update, is_answer=is_answer)
+            return
+        except SetAside:
+            self.leases.set_aside(member)
             return
         except UpdateRefused as error:
             raise self.refusal_of(member, error.reason, update) from None
@@ -300,7 +307,7 @@ class Room:
     def _record(self, member: Member, update: bytes, summary: UpdateSummary) -> None:
         clients = tuple([client for client, _end in summary.clocks])
         reach = encode_state_vector(summary.reach)
-        entry = JournalEntry(self.document.id, update, member.identity.subject, clients, reach)
+        entry = JournalEntry(self.document.id, update, member.writer.subject, clients, reach, member.writer.take_new())
         try:
             self.ticket = self._recorder.record(entry)
         except (BacklogFull, RecorderStopped):
@@ -372,7 +379,7 @@ class Room:
     def _merge(self, envelope: Envelope) -> None:
         try:
             self._replica.author = author_of(self.document.id, "")
-            summary = self._replica.apply(envelope.body)
+            summary = self._replica.apply(envelope.body, self.leases.hear)
         except UpdateGap:
             self.metrics.gaps["bus"].inc()
             if envelope.kind is EnvelopeKind.UPDATE:  # a reply with a gap would ask for the same reply for ever

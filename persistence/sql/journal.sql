@@ -5,6 +5,20 @@ select document_id, update, actor_id, client_ids::bigint[], reach
 from unnest($1::uuid[], $2::bytea[], $3::text[], $4::text[], $5::bytea[])
   as batch (document_id, update, actor_id, client_ids, reach)
 
+-- name: append_and_lease
+-- The same for a batch that brings new client ids: each is leased to the actor who brought it first.
+with batch as (
+  select document_id, update, actor_id, client_ids::bigint[], reach, new_client_ids::bigint[]
+  from unnest($1::uuid[], $2::bytea[], $3::text[], $4::text[], $5::bytea[], $6::text[])
+    as batch (document_id, update, actor_id, client_ids, reach, new_client_ids)
+), leased as (
+  insert into client_leases (document_id, client_id, subject)
+  select document_id, unnest(new_client_ids), actor_id from batch
+  on conflict do nothing
+)
+insert into document_updates (document_id, update, actor_id, client_ids, reach)
+select document_id, update, actor_id, client_ids, reach from batch
+
 -- name: unfolded
 -- Every update of a document that no checkpoint holds.
 select id, update, reach

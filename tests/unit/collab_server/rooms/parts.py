@@ -34,6 +34,7 @@ from persistence.checkpointer import Checkpointer
 from persistence.checkpoints_memory import MemoryCheckpointTable
 from persistence.documents import Documents
 from persistence.journal_memory import MemoryJournal
+from persistence.leases_memory import MemoryLeaseTable
 from persistence.recorder import Recorder
 from persistence.sandbox import Sandbox
 
@@ -183,6 +184,7 @@ async def house(
         documents=Documents(table, blobs),
         checkpointer=Checkpointer(catalog, table, blobs, sandbox),
         journal=journal,
+        leases=MemoryLeaseTable(journal),
         recorder=recorder,
         bus=bus,
         offload=offload,
