@@ -27,6 +27,7 @@ class JournalEntry(NamedTuple):
 
     `update` is the received Yjs v1 bytes, untouched. `client_ids` are the Yjs clients whose structs it holds.
     `reach` is a Yjs v1 state vector: a document whose state vector covers it holds every struct and delete of `update`.
+    `epoch` is the history it was written in: once that is replaced the entry is refused for good.
     `new_client_ids` are leased to the actor with this entry, unless somebody else has them already.
     """
 
@@ -36,6 +37,7 @@ class JournalEntry(NamedTuple):
     client_ids: tuple[int, ...]
     reach: bytes
     new_client_ids: tuple[int, ...] = ()
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,10 @@ class MemoryJournal:
         for document_id in {entry.document_id for entry in entries}:
             if self._catalog is not None and not self._catalog.knows(document_id):
                 raise JournalRefused("no such document")
+        if any(
+            self._catalog is not None and entry.epoch != self._catalog.epoch_of(entry.document_id) for entry in entries
+        ):
+            raise JournalRefused("the history of the document was replaced")
         for entry in entries:
             row = JournalRow(id=next(self._ids), update=entry.update, reach=entry.reach)
             self._unfolded[entry.document_id][row.id] = row
@@ -59,6 +63,14 @@ class MemoryJournal:
         """Take a row out of the unfolded set, because a checkpoint holds it; returns when it was made."""
         del self._unfolded[document_id][row_id]
         return self._made_at.pop(row_id)
+
+    def begin_epoch(self, document_id: UUID) -> None:
+        """Forget every row: the history they belong to ends."""
+        self._unfolded.pop(document_id, None)
+
+    def epoch_of(self, document_id: UUID) -> int:
+        """The epoch the document is in."""
+        return 0 if self._catalog is None else self._catalog.epoch_of(document_id)
 
     def _refuse_when_closed(self) -> None:
         if self._closed:

@@ -40,7 +40,7 @@ class PostgresJournal:
         self._refuse_when_closed()
         if not entries:
             return
-        columns: tuple[Sequence[object], ...] = _columns(entries)
+        columns = _columns(entries)
         query = "append"
         if any(entry.new_client_ids for entry in entries):
             query, columns = "append_and_lease", (*columns, [_array(entry.new_client_ids) for entry in entries])
@@ -124,13 +124,14 @@ def _refusals_told() -> Iterator[None]:
         raise JournalRefused(f"{type(refusal).__name__} ({refusal.sqlstate})") from None
 
 
-def _columns(entries: Sequence[JournalEntry]) -> tuple[list[UUID], list[bytes], list[str], list[str], list[bytes]]:
+def _columns(entries: Sequence[JournalEntry]) -> tuple[Sequence[object], ...]:
     return (
         [entry.document_id for entry in entries],
         [entry.update for entry in entries],
         [entry.actor_id for entry in entries],
         [_array(entry.client_ids) for entry in entries],
         [entry.reach for entry in entries],
+        [entry.epoch for entry in entries],
     )
 
 

@@ -64,6 +64,8 @@ def _allowed(room: Room, member: Member, update: bytes, pieces: list[Piece], *, 
     """The pieces of what `member` may write under the client ids in it; none if that is not known yet."""
     ends = {client: end for piece in pieces for client, end in piece.ends}  # a client's pieces come in order
     try:
+        if room.history is not None:
+            room.history.check(member)
         member.writer.judge(is_sync)(tuple(ends.items()), room.clocks, len(update))
     except SetAside:
         room.leases.set_aside(member)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
@@ -39,6 +40,18 @@ LOOK_UP_EVERY_S = 0.1  # ids heard of meanwhile are looked up together
 RETRY_LOOK_UP_S = 2.0
 
 
+OLD_COPY = "old_history"  # why an update of a copy from before a restore is refused
+RESERVED = "(nobody)"  # holds what nobody may write as; never compared but by identity
+
+
+class Standing(Enum):
+    """What is known of a member's copy."""
+
+    UNKNOWN = "unknown"
+    PRESENT = "present"
+    OLD = "old"
+
+
 class SetAside(Exception):
     """Who may write this is not known yet: the update had no effect, and its sender is asked for it again later."""
 
@@ -59,7 +72,7 @@ class Writer:
     That one is its own: what it alone brings need not be judged again, which is nine in ten updates.
     """
 
-    __slots__ = ("_leases", "asked", "client", "doubted", "new", "subject")
+    __slots__ = ("_leases", "asked", "client", "doubted", "new", "standing", "subject")
 
     def __init__(self, leases: Leases, subject: str) -> None:
         self._leases = leases
@@ -67,6 +80,7 @@ class Writer:
         self.client = -1
         self.new: tuple[int, ...] = ()  # leased to it, to be journaled with its next update
         self.asked = 0  # times it was asked again for what was set aside
+        self.standing = Standing.UNKNOWN  # of its copy, where the document's history was replaced
         self.doubted = False  # because it brought edits of somebody here, who was asked for them first
 
     def judge(self, is_sync: bool) -> Judge:
@@ -123,6 +137,10 @@ class Leases:
         for subject, client_ids in held.items():
             self._holders.update(dict.fromkeys(client_ids, self.one_of(subject)))
 
+    def reserve(self, client_ids: Iterable[int]) -> None:
+        """Let nobody write as these any more."""
+        self._holders.update(dict.fromkeys(client_ids, RESERVED))
+
     def holder_of(self, client_id: int) -> str | None:
         """The subject this client id is leased to."""
         return self._holders.get(client_id)
@@ -142,6 +160,8 @@ class Leases:
             holder = holders.get(client)
             if clock >= end or holder is subject:
                 continue
+            if holder is RESERVED:
+                raise UpdateRefused(OLD_COPY)
             if client in self._unsettled:
                 raise SetAside
             if holder is None:

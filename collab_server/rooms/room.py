@@ -23,8 +23,9 @@ from collab_server.rooms.answers import Answers
 from collab_server.rooms.bounds import Bounds, RoomBounds
 from collab_server.rooms.broadcast import Broadcast
 from collab_server.rooms.cursors import Cursors
+from collab_server.rooms.history import RoomHistory
 from collab_server.rooms.intake import take_in
-from collab_server.rooms.leases import Leases, SetAside
+from collab_server.rooms.leases import OLD_COPY, Leases, SetAside
 from collab_server.rooms.member import Lag, Member
 from collab_server.rooms.offload import Offload
 from collab_server.rooms.owner import RoomOwner
@@ -87,15 +88,16 @@ class Room:
         self._answers = Answers(self, replica, acknowledgements)
         self._offload = offload
         self.cursors = Cursors(
-            document.id, self.members, bus, metrics, limits=awareness_limits, max_ids=max_awareness_ids
+            document.channel, self.members, bus, metrics, limits=awareness_limits, max_ids=max_awareness_ids
         )
-        self._peers = Peers(document.id, replica, self.cursors, bus, publication, lambda: self.ticket)
+        self._peers = Peers(document.channel, replica, self.cursors, bus, publication, lambda: self.ticket)
         look_up = partial(owner.look_up_leases, self)
         self.leases = Leases(document.id, metrics, self.members, self.cursors, self._peers.greet, look_up)
         self.bounds = Bounds(bounds, replica, recorder, metrics, document.id)
         self.roster = Roster()
         self.rebuild = Rebuild(self, replica, owner)
         self.is_lost = False
+        self.history: RoomHistory | None = None
 
     # Members
 
@@ -182,7 +184,8 @@ class Room:
 
     def synchronise(self, member: Member, state_vector: bytes) -> None:
         """Send `member` what it lacks. Raises `Refused`."""
-        self._answers.synchronise(member, state_vector)
+        if self.history is None or self.history.look_at(member, state_vector):
+            self._answers.synchronise(member, state_vector)
 
     @property
     def has_old_snapshot(self) -> bool:
@@ -213,6 +216,8 @@ class Room:
             take_in(self, member, update, self._offload, is_answer=is_answer, is_sync=is_sync)
             return
         try:
+            if self.history is not None:
+                self.history.check(member)
             if (full := self.bounds.refusal(len(update))) and not self._replica.holds_structs_of(update):
                 raise Refused(full)
             if full is Close.JOURNAL_FULL:
@@ -294,6 +299,8 @@ class Room:
     def refusal_of(self, member: Member, reason: str, update: bytes) -> Refused:
         """Keep `update` of `member`, which was refused, and say how to tell."""
         self._owner.refused(self, member.identity.subject, reason, update)
+        if reason == OLD_COPY:
+            return Refused(Close.HISTORY_REPLACED)
         return Refused(Close.UPDATE_REFUSED, f"{Close.UPDATE_REFUSED.text} ({reason})")
 
     def _broken_by(self, member: Member, update: bytes, error: ReplicaBroken) -> Refused:
@@ -307,7 +314,8 @@ class Room:
     def _record(self, member: Member, update: bytes, summary: UpdateSummary) -> None:
         clients = tuple([client for client, _end in summary.clocks])
         reach = encode_state_vector(summary.reach)
-        entry = JournalEntry(self.document.id, update, member.writer.subject, clients, reach, member.writer.take_new())
+        document, writer = self.document, member.writer
+        entry = JournalEntry(document.id, update, writer.subject, clients, reach, writer.take_new(), document.epoch)
         try:
             self.ticket = self._recorder.record(entry)
         except (BacklogFull, RecorderStopped):
@@ -331,6 +339,13 @@ class Room:
         self._owner.lost(self)
         self.close(Refused(Close.ROOM_RELOADED))
         self.rebuild.give_up()
+
+    def retire(self) -> None:
+        """The document's history was replaced: everyone reconnects to a room of the new one."""
+        self.is_lost = True
+        self._replica.forget()
+        self.rebuild.give_up()
+        self.close(Refused(Close.ROOM_RELOADED))
 
     def close(self, refusal: Refused) -> None:
         """End every member's connection with `refusal`, after all that was on its way."""
