@@ -193,8 +193,7 @@ class Registry:
 
     def _replaced(self, room: Room) -> None:
         log.info("history_replaced", document_id=str(room.document.id), members=len(room.members))
-        self._drop(room)
-        room.retire()
+        room.reload()
 
     # What rooms report
 

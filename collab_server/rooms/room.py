@@ -340,13 +340,6 @@ class Room:
         self.close(Refused(Close.ROOM_RELOADED))
         self.rebuild.give_up()
 
-    def retire(self) -> None:
-        """The document's history was replaced: everyone reconnects to a room of the new one."""
-        self.is_lost = True
-        self._replica.forget()
-        self.rebuild.give_up()
-        self.close(Refused(Close.ROOM_RELOADED))
-
     def close(self, refusal: Refused) -> None:
         """End every member's connection with `refusal`, after all that was on its way."""
         self.members.flush()

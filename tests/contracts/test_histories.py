@@ -20,6 +20,9 @@ from persistence.database import create_pool
 from persistence.histories import Histories, HistoriesUnavailable
 from persistence.histories_memory import MemoryHistories
 from persistence.histories_postgres import PostgresHistories
+from persistence.history import History
+from persistence.history_memory import MemoryHistory
+from persistence.history_postgres import PostgresHistory
 from persistence.journal import Journal, JournalEntry, JournalRefused
 from persistence.journal_memory import MemoryJournal
 from persistence.journal_postgres import PostgresJournal
@@ -40,6 +43,7 @@ class Bench:
     journal: Journal
     catalog: Catalog
     document_id: UUID
+    old: History
 
     async def append(self, *reaches: dict[int, int], epoch: int = 0) -> None:
         await self.journal.append(
@@ -67,14 +71,23 @@ async def bench(request: pytest.FixtureRequest, postgres_of_major: PostgresOfMaj
         journal = MemoryJournal(memory)
         table = MemoryCheckpointTable(journal)
         document = await memory.find_or_create("demo")
-        yield Bench(MemoryHistories(memory, journal, table), table, journal, memory, document.id)
+        yield Bench(
+            MemoryHistories(memory, journal, table), table, journal, memory, document.id, MemoryHistory(table, memory)
+        )
         return
     server = postgres_of_major(ADAPTERS[request.param])
     url = await server.fresh_database()
     pool = await create_pool(url, max_size=6)
     catalog = PostgresCatalog(pool)
     document = await catalog.find_or_create("demo")
-    yield Bench(PostgresHistories(pool), PostgresCheckpointTable(pool), PostgresJournal(pool), catalog, document.id)
+    yield Bench(
+        PostgresHistories(pool),
+        PostgresCheckpointTable(pool),
+        PostgresJournal(pool),
+        catalog,
+        document.id,
+        PostgresHistory(pool),
+    )
     await pool.close()
     await server.drop(url)
 
@@ -165,8 +178,9 @@ async def test_pruning_keeps_the_generations_of_older_histories(bench: Bench) ->
         assert await bench.fold(generation, {1: generation})
     assert await bench.histories.replace(bench.state(4, {1: 1, MARKER: 1}, epoch=1), MARKER)
     for generation in (5, 6, 7):
+        await bench.append({1: 1}, epoch=1)
         assert await bench.fold(generation, {1: 1}, epoch=1)
-    assert [gone.generation for gone in await bench.table.prune(bench.document_id)] == [4]
+    assert [gone.generation for gone in await bench.old.forget([bench.document_id])] == [4]
     kept = [kept.checkpoint.generation for kept in await bench.histories.generations(bench.document_id)]
     assert kept == [7, 6, 5, 3, 2, 1]
 

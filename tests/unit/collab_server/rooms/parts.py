@@ -106,7 +106,6 @@ class House:
     recorder: Recorder
     blobs: MemoryBlobs
     catalog: MemoryCatalog
-    table: MemoryCheckpointTable
     histories: MemoryHistories
     checkpointer: Checkpointer
     metrics: Metrics
@@ -205,10 +204,10 @@ async def house(
         yield House(
             registry,
             journal,
+            table,
             recorder,
             blobs,
             catalog,
-            table,
             histories,
             checkpointer,
             metrics,
