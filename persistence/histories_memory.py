@@ -33,7 +33,7 @@ class MemoryHistories:
 
     async def generations(self, document_id: UUID) -> list[Generation]:
         await self._journal.ping()
-        return [Generation(kept, datetime.now(UTC)) for kept in self._table.kept(document_id)]
+        return [Generation(kept, datetime.fromtimestamp(0, UTC)) for kept in self._table.kept(document_id)]
 
     async def replace(self, state: Checkpoint, marker: int) -> bool:
         rows = (await self._table.snapshot(state.document_id, 0)).rows
