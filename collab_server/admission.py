@@ -35,6 +35,7 @@ class Opening:
     origin: str | None
     token: str | None
     acknowledge: Acknowledge = Acknowledge.NOTHING
+    epoch: int | None = None
 
     def __repr__(self) -> str:
         return f"Opening({self.document!r}, origin={self.origin!r})"
@@ -70,7 +71,13 @@ def read_opening(target: str, headers: Mapping[str, str]) -> Opening:
         origin=headers.get("Origin"),
         token=_bearer(headers) or _offered_token(offered) or parameters.get("token", [None])[0],
         acknowledge=_acknowledge(offered, parameters.get("ack", [""])[0]),
+        epoch=_epoch(parameters.get("epoch", [""])[0]),
     )
+
+
+def _epoch(parameter: str) -> int | None:
+    """The history its copy is of, for a client that knows it; nonsense says nothing."""
+    return int(parameter) if re.fullmatch(r"[0-9]{1,9}", parameter) else None
 
 
 def _acknowledge(offered: list[str], parameter: str) -> Acknowledge:
@@ -132,7 +139,10 @@ class Admission:
         role = effective_role(identity.grants, stored, opening.document)
         if role is None or not permits(role, Action.READ_DOCUMENT):
             raise Refused(Close.FORBIDDEN)
-        return Seat(identity, role, await self._document(opening.document, role), _end_of(identity, now))
+        document = await self._document(opening.document, role)
+        if opening.epoch is not None and opening.epoch < document.epoch:
+            raise Refused(Close.HISTORY_REPLACED)
+        return Seat(identity, role, document, _end_of(identity, now))
 
     async def _stored_role(self, subject: str, document: str) -> Role | None:
         try:

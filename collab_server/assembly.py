@@ -54,7 +54,7 @@ from persistence import migrate
 from persistence.blobs import Blobs
 from persistence.blobs_directory import DirectoryBlobs
 from persistence.blobs_s3 import S3Blobs
-from persistence.catalog import Document
+from persistence.catalog import Catalog, Document
 from persistence.catalog_postgres import PostgresCatalog
 from persistence.checkpointer import Checkpointer
 from persistence.checkpoints_postgres import PostgresCheckpointTable
@@ -62,12 +62,15 @@ from persistence.database import create_pool
 from persistence.documents import Documents
 from persistence.embedded_placement import EmbeddedPostgresError
 from persistence.embedded_postgres import EmbeddedPostgres
+from persistence.histories_postgres import PostgresHistories
 from persistence.history_postgres import PostgresHistory
 from persistence.journal_postgres import PostgresJournal
+from persistence.leases_postgres import PostgresLeaseTable
 from persistence.pruner import Pruner
 from persistence.quarantine import QuarantineBounds, RefusedUpdate
 from persistence.quarantine_postgres import PostgresQuarantine
 from persistence.recorder import Recorder
+from persistence.restore import Restorer
 from persistence.sandbox import Sandbox, SandboxFailed
 
 # Names a part that starts; the context is given a function that takes the detail to show when it has started.
@@ -157,6 +160,19 @@ async def assembled(
         heartbeat.start()  # last in, first out: what takes long while starting or stopping is no hang
         stack.callback(heartbeat.stop)
         yield Parts(settings, server, recorder, admin, dev_keys)
+
+
+@contextlib.asynccontextmanager
+async def restoring(settings: Settings, announce: Announce) -> AsyncIterator[tuple[Catalog, Restorer]]:
+    """What restores documents beside running servers, on their storage. Raises `ConfigurationError`."""
+    async with AsyncExitStack() as stack:
+        pool = await _database(settings, announce, stack)
+        blobs = await _blobs(settings, announce, stack)
+        sandbox = Sandbox(max_workers=1, memory_bytes=settings.checkpoint_worker_bytes)
+        stack.push_async_callback(sandbox.close)
+        catalog, table = PostgresCatalog(pool), PostgresCheckpointTable(pool)
+        checkpointer = Checkpointer(catalog, table, blobs, sandbox, settings.checkpoint_timeout_s)
+        yield catalog, Restorer(PostgresHistories(pool), checkpointer, blobs, sandbox)
 
 
 async def _drain_if_needed(server: Server) -> None:
@@ -308,6 +324,8 @@ async def _registry(
             catalog, table, blobs, sandbox, settings.checkpoint_timeout_s, metrics.checkpoints_unreadable
         ),
         journal=journal,
+        leases=PostgresLeaseTable(pool),
+        histories=PostgresHistories(pool),
         recorder=recorder,
         bus=bus,
         offload=offload,

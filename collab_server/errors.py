@@ -62,6 +62,14 @@ class Close(Enum):
         HTTPStatus.REQUEST_TIMEOUT,
     )
     UPDATE_REFUSED = 4409, "update_refused", "an edit was refused: reload the document", False, True
+    HISTORY_REPLACED = (
+        4410,
+        "history_replaced",
+        "this document was restored: your copy is of before; save it and reload",
+        False,
+        True,
+        HTTPStatus.GONE,
+    )
     TOO_MANY_FRAGMENTS = 4413, "too_many_fragments", "the message came in too many pieces", False, True
     DOCUMENT_FULL = 4414, "document_full", "the document is too large to grow: delete or start another", False, True
     TOO_EARLY = 4425, "too_early", "a message came before the connection was open", False, True, HTTPStatus.BAD_REQUEST

@@ -134,6 +134,7 @@ class Metrics:
         self.updates_refused = ByLabel(
             "collab_updates_refused", "Updates the firewall or the CRDT refused.", "reason", registry
         )
+        self.vouched = Counter("collab_vouched", "Updates with edits of somebody else, who was not there.", registry)
         self.gaps = ByLabel("collab_gaps", "Updates that needed something the room lacks.", "source", registry)
         self.awareness_refused = ByLabel("collab_awareness_refused", "Awareness entries refused.", "reason", registry)
         self.fell_behind = Counter("collab_fell_behind", "Times a member fell behind in reading.", registry)

@@ -106,6 +106,24 @@ def chaos(
     run_chaos(Asked(target, url, token, document, rounds, wanted, seed, python, javascript, edits_per_s, json))
 
 
+@app.command()
+def restore(
+    document: Annotated[str, typer.Argument(help="The public name of the document.")],
+    generation: Annotated[int | None, typer.Option(min=1, help="The generation to go back to.")] = None,
+    list_: Annotated[bool, typer.Option("--list", help="Say which generations there are, and change nothing.")] = False,
+    discard_newest: Annotated[
+        bool, typer.Option("--discard-newest", help="Go on though the newest state cannot be saved as a generation.")
+    ] = False,
+) -> None:
+    """Make an older generation of a document its newest state. Running servers go on with it."""
+    from commands.configuration import fail
+    from commands.restore import run_restore
+
+    if list_ == (generation is not None):
+        fail("give either --generation N or --list")
+    run_restore(document, generation, save_first=not discard_newest)
+
+
 def main() -> None:
     """Entry point of the distribution."""
     app()

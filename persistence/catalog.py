@@ -6,7 +6,7 @@ checkpoint records what it rendered.
 
 from dataclasses import dataclass
 from typing import Protocol
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from persistence.errors import StorageUnavailable
 
@@ -22,6 +22,11 @@ class Document:
     id: UUID
     name: str
     epoch: int
+
+    @property
+    def channel(self) -> UUID:
+        """What tasks name this history of the document by among each other: they never hear of another history."""
+        return uuid5(self.id, f"epoch {self.epoch}") if self.epoch else self.id
 
 
 class Catalog(Protocol):

@@ -3,7 +3,7 @@
 It must never be named where documents are to outlive the process.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID, uuid4
 
 from persistence.catalog import Document
@@ -38,6 +38,16 @@ class MemoryCatalog:
     def ids(self) -> list[UUID]:
         """The internal keys of all documents."""
         return [document.id for document in self._by_name.values()]
+
+    def epoch_of(self, document_id: UUID) -> int:
+        """The epoch of the document with this internal key; 0 for an unknown one."""
+        return next((document.epoch for document in self._by_name.values() if document.id == document_id), 0)
+
+    def begin_epoch(self, document_id: UUID, epoch: int) -> None:
+        """Give a document its new epoch."""
+        for name, document in self._by_name.items():
+            if document.id == document_id:
+                self._by_name[name] = replace(document, epoch=epoch)
 
     def knows(self, document_id: UUID) -> bool:
         """Whether a document has this internal key."""

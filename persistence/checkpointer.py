@@ -93,10 +93,7 @@ class Checkpointer:
         if not await self._checkpoints.record(checkpoint, folded.contained_ids):
             await self._discard(checkpoint)
             raise Overtaken
-        try:
-            await self._render(document, checkpoint, folded.state)
-        except (StorageUnavailable, SandboxFailed) as error:  # the checkpoint is no less a checkpoint
-            log.warning("content_not_rendered", document_id=str(document.id), reason=str(error))
+        await self.render(document, checkpoint, folded.state)
         return checkpoint
 
     async def _store(self, document: Document, found: Recovered, folded: FoldResult) -> Checkpoint:
@@ -111,7 +108,9 @@ class Checkpointer:
             raise CheckpointRefused("the blob is gone right after it was stored") from error
         if await asyncio.to_thread(_sha256, stored) != packed.sha256:
             raise CheckpointRefused("the blob did not come back as it was stored")
-        return Checkpoint(document.id, generation, key, packed.sha256, len(packed.body), folded.state_vector)
+        return Checkpoint(
+            document.id, generation, key, packed.sha256, len(packed.body), folded.state_vector, document.epoch
+        )
 
     async def _put_new(self, key: str, body: bytes) -> str:
         """Store under `key`, or beside it if it holds other bytes (its hash says it should not: a rotten blob)."""
@@ -130,6 +129,13 @@ class Checkpointer:
                 await self._blobs.delete(loser.key)
         except StorageUnavailable as error:
             log.warning("orphan_blob_left", key=loser.key, reason=type(error).__name__)
+
+    async def render(self, document: Document, checkpoint: Checkpoint, state: bytes) -> None:
+        """Render the text of `checkpoint`, if it is the newest. A failure makes the checkpoint no less a checkpoint."""
+        try:
+            await self._render(document, checkpoint, state)
+        except (StorageUnavailable, SandboxFailed) as error:
+            log.warning("content_not_rendered", document_id=str(document.id), reason=str(error))
 
     async def _render(self, document: Document, checkpoint: Checkpoint, state: bytes) -> None:
         text = await self._sandbox.run(render, state, timeout_s=RENDER_TIMEOUT_S)

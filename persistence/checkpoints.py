@@ -25,7 +25,7 @@ class Checkpoint:
     """One generation of a document, counted from 1.
 
     `key` is where its blob lies; `sha256` (32 bytes) and `size_bytes` are of the blob as stored, so compressed.
-    `state_vector` is what the state in it holds, as Yjs v1.
+    `state_vector` is what the state in it holds, as Yjs v1. `epoch` is the history it belongs to.
     """
 
     document_id: UUID
@@ -34,11 +34,12 @@ class Checkpoint:
     sha256: bytes
     size_bytes: int
     state_vector: bytes
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A document's checkpoints (newest first), rows (by ascending id) and floor, all as of one instant.
+    """The checkpoints (newest first), rows (by ascending id) and floor of the present history, all as of one instant.
 
     Rows folded into generations up to `floor` may be gone: a base below it cannot be completed. 0: no row is gone.
     """
@@ -46,6 +47,7 @@ class Snapshot:
     generations: tuple[Checkpoint, ...]
     rows: tuple[JournalRow, ...]
     floor: int = 0
+    epoch: int = 0
 
 
 class CheckpointTable(Protocol):
@@ -65,5 +67,6 @@ class CheckpointTable(Protocol):
         """Add the generation and mark those of its unfolded rows that it contains, in one durable transaction.
 
         False, and nothing changed, if the document already has that generation or a younger one, or is gone: a task
-        that stood still while its generation was made by another one and pruned must not put its own in.
+        that stood still while its generation was made by another one and pruned must not put its own in. The same if
+        the document is in another epoch.
         """

@@ -39,15 +39,16 @@ class MemoryCheckpointTable:
         if base is None:
             base = generations[0].generation if generations else 0
         rows = unfolded + [folded.row for folded in self.folded[document_id] if folded.into > base]
-        return Snapshot(generations, tuple(sorted(rows, key=lambda row: row.id)), self.floors[document_id])
+        epoch = self._journal.epoch_of(document_id)
+        return Snapshot(generations, tuple(sorted(rows, key=lambda row: row.id)), self.floors[document_id], epoch)
 
     async def newest(self, document_id: UUID) -> Checkpoint | None:
         return next(iter(self.newest_first(document_id)), None)
 
     async def record(self, checkpoint: Checkpoint, contained: Collection[int]) -> bool:
         unfolded = await self._journal.unfolded(checkpoint.document_id)
-        generations = self.generations[checkpoint.document_id]
-        if max(generations, default=0) >= checkpoint.generation:
+        generations, epoch = self.generations[checkpoint.document_id], self._journal.epoch_of(checkpoint.document_id)
+        if max(generations, default=0) >= checkpoint.generation or checkpoint.epoch != epoch:
             return False
         generations[checkpoint.generation] = checkpoint
         wanted = set(contained)
@@ -57,10 +58,21 @@ class MemoryCheckpointTable:
                 self.folded[checkpoint.document_id].append(Folded(row, made_at, checkpoint.generation))
         return True
 
-    def newest_first(self, document_id: UUID) -> tuple[Checkpoint, ...]:
-        """The kept generations of a document."""
+    def kept(self, document_id: UUID) -> tuple[Checkpoint, ...]:
+        """Every generation of every epoch, newest first."""
         generations = self.generations[document_id]
         return tuple(generations[generation] for generation in sorted(generations, reverse=True))
+
+    def newest_first(self, document_id: UUID) -> tuple[Checkpoint, ...]:
+        """The kept generations of a document's present history."""
+        epoch = self._journal.epoch_of(document_id)
+        return tuple(checkpoint for checkpoint in self.kept(document_id) if checkpoint.epoch == epoch)
+
+    def begin_epoch(self, state: Checkpoint) -> None:
+        """Begin a history with `state`: only that and what follows makes the document."""
+        self.generations[state.document_id][state.generation] = state
+        self.folded.pop(state.document_id, None)
+        self.floors[state.document_id] = state.generation
 
     def drop_folded(self, document_id: UUID, through: int, before: datetime, limit: int) -> int:
         """Drop up to `limit` rows made before then and folded into generations up to `through`, and note the floor."""

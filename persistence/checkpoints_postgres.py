@@ -29,13 +29,14 @@ class PostgresCheckpointTable:
                 self._pool.acquire() as connection,
                 connection.transaction(isolation="repeatable_read", readonly=True),
             ):
+                epoch = await connection.fetchval(QUERIES["epoch"], document_id) or 0
                 generations = await connection.fetch(QUERIES["generations"], document_id)
                 floor = await connection.fetchval(QUERIES["floor"], document_id)
                 rows = await connection.fetch(QUERIES["unfolded_rows"], document_id)
                 if base is not None or not generations:  # after the newest generation nothing is folded
                     rows += await connection.fetch(QUERIES["rows_folded_after"], document_id, base or 0)
         found = sorted((JournalRow(row["id"], row["update"], row["reach"]) for row in rows), key=lambda row: row.id)
-        return Snapshot(tuple(map(checkpoint_of, generations)), tuple(found), floor or 0)
+        return Snapshot(tuple(map(checkpoint_of, generations)), tuple(found), floor or 0, epoch)
 
     async def newest(self, document_id: UUID) -> Checkpoint | None:
         with unavailable_as(CheckpointsUnavailable):
@@ -57,7 +58,7 @@ class PostgresCheckpointTable:
         return True
 
 
-def _columns(checkpoint: Checkpoint) -> tuple[UUID, int, str, bytes, int, bytes]:
+def _columns(checkpoint: Checkpoint) -> tuple[UUID, int, str, bytes, int, bytes, int]:
     return (
         checkpoint.document_id,
         checkpoint.generation,
@@ -65,6 +66,7 @@ def _columns(checkpoint: Checkpoint) -> tuple[UUID, int, str, bytes, int, bytes]
         checkpoint.sha256,
         checkpoint.size_bytes,
         checkpoint.state_vector,
+        checkpoint.epoch,
     )
 
 
@@ -77,4 +79,5 @@ def checkpoint_of(row: asyncpg.Record) -> Checkpoint:
         sha256=row["sha256"],
         size_bytes=row["size_bytes"],
         state_vector=row["state_vector"],
+        epoch=row["epoch"],
     )

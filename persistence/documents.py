@@ -110,6 +110,8 @@ class Documents:
         """The newest readable state and all rows it lacks. Raises DocumentUnloadable and StorageUnavailable."""
         for _ in range(MAX_ATTEMPTS):
             seen = await self._checkpoints.snapshot(document.id)
+            if seen.epoch != document.epoch:
+                raise DocumentUnloadable("its history was replaced meanwhile", temporary=True)
             if recovered := await self._best(document, seen):
                 return recovered
             if await self._checkpoints.newest(document.id) == _first(seen):

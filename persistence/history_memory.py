@@ -49,8 +49,8 @@ class MemoryHistory:
     async def named(self, first: UUID, last: UUID) -> dict[UUID, Named]:
         return {
             document: Named(
-                max((checkpoint.generation for checkpoint in self._table.newest_first(document)), default=0),
-                {checkpoint.key for checkpoint in self._table.newest_first(document)},
+                max((checkpoint.generation for checkpoint in self._table.kept(document)), default=0),
+                {checkpoint.key for checkpoint in self._table.kept(document)},
             )
             for document in self._catalog.ids()
             if first <= document <= last

@@ -27,6 +27,8 @@ class JournalEntry(NamedTuple):
 
     `update` is the received Yjs v1 bytes, untouched. `client_ids` are the Yjs clients whose structs it holds.
     `reach` is a Yjs v1 state vector: a document whose state vector covers it holds every struct and delete of `update`.
+    `epoch` is the history it was written in: once that is replaced the entry is refused for good.
+    `new_client_ids` are leased to the actor with this entry, unless somebody else has them already.
     """
 
     document_id: UUID
@@ -34,6 +36,8 @@ class JournalEntry(NamedTuple):
     actor_id: str
     client_ids: tuple[int, ...]
     reach: bytes
+    new_client_ids: tuple[int, ...] = ()
+    epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ class Journal(Protocol):
     """A durable, unordered set of updates. Every call ends in a bounded time; any may raise `JournalUnavailable`."""
 
     async def append(self, entries: Sequence[JournalEntry]) -> None:
-        """Commit all entries in one transaction, or none of them.
+        """Commit all entries, and the leases they bring, in one transaction, or none of them.
 
         Returns only after the commit is durable. Raises `JournalUnavailable` when the outcome is unknown or a retry may
         succeed, `JournalRefused` when it never will. Appending entries again after `JournalUnavailable` is right.

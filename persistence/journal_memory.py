@@ -25,6 +25,7 @@ class MemoryJournal:
         self._unfolded: defaultdict[UUID, dict[int, JournalRow]] = defaultdict(dict)
         self._made_at: dict[int, datetime] = {}
         self._closed = False
+        self.leases: defaultdict[UUID, dict[int, str]] = defaultdict(dict)  # client id → subject
         self.available = True  # False is an outage: calls fail until it is True again
         self.quarantined = MemoryQuarantine(catalog, bounds)
 
@@ -33,10 +34,16 @@ class MemoryJournal:
         for document_id in {entry.document_id for entry in entries}:
             if self._catalog is not None and not self._catalog.knows(document_id):
                 raise JournalRefused("no such document")
+        if any(
+            self._catalog is not None and entry.epoch != self._catalog.epoch_of(entry.document_id) for entry in entries
+        ):
+            raise JournalRefused("the history of the document was replaced")
         for entry in entries:
             row = JournalRow(id=next(self._ids), update=entry.update, reach=entry.reach)
             self._unfolded[entry.document_id][row.id] = row
             self._made_at[row.id] = datetime.now(UTC)
+            for client_id in entry.new_client_ids:
+                self.leases[entry.document_id].setdefault(client_id, entry.actor_id)
 
     async def unfolded(self, document_id: UUID) -> list[JournalRow]:
         self._refuse_when_closed()
@@ -56,6 +63,14 @@ class MemoryJournal:
         """Take a row out of the unfolded set, because a checkpoint holds it; returns when it was made."""
         del self._unfolded[document_id][row_id]
         return self._made_at.pop(row_id)
+
+    def begin_epoch(self, document_id: UUID) -> None:
+        """Forget every row: the history they belong to ends."""
+        self._unfolded.pop(document_id, None)
+
+    def epoch_of(self, document_id: UUID) -> int:
+        """The epoch the document is in."""
+        return 0 if self._catalog is None else self._catalog.epoch_of(document_id)
 
     def _refuse_when_closed(self) -> None:
         if self._closed:

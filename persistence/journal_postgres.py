@@ -41,9 +41,12 @@ class PostgresJournal:
         if not entries:
             return
         columns = _columns(entries)
+        query = "append"
+        if any(entry.new_client_ids for entry in entries):
+            query, columns = "append_and_lease", (*columns, [_array(entry.new_client_ids) for entry in entries])
         with _refusals_told():
             async with self._for_appends() as connection:
-                await connection.execute(QUERIES["append"], *columns)
+                await connection.execute(QUERIES[query], *columns)
 
     async def unfolded(self, document_id: UUID) -> list[JournalRow]:
         self._refuse_when_closed()
@@ -121,11 +124,16 @@ def _refusals_told() -> Iterator[None]:
         raise JournalRefused(f"{type(refusal).__name__} ({refusal.sqlstate})") from None
 
 
-def _columns(entries: Sequence[JournalEntry]) -> tuple[list[UUID], list[bytes], list[str], list[str], list[bytes]]:
+def _columns(entries: Sequence[JournalEntry]) -> tuple[Sequence[object], ...]:
     return (
         [entry.document_id for entry in entries],
         [entry.update for entry in entries],
         [entry.actor_id for entry in entries],
-        ["{" + ",".join(map(str, entry.client_ids)) + "}" for entry in entries],
+        [_array(entry.client_ids) for entry in entries],
         [entry.reach for entry in entries],
+        [entry.epoch for entry in entries],
     )
+
+
+def _array(client_ids: Sequence[int]) -> str:
+    return "{" + ",".join(map(str, client_ids)) + "}"

@@ -5,6 +5,9 @@ is one past the last one held. It must never trust a count: the journal's rows w
 Called by the fold (which rows does the result hold?) and by the checkpointer (did the result lose anything?).
 """
 
+from collections.abc import Mapping
+from itertools import chain
+
 MAX_VARUINT_BYTES = 8  # lib0 numbers end at 2^53 - 1
 CONTINUES = 0x80
 
@@ -23,9 +26,24 @@ def decode(state_vector: bytes) -> dict[int, int]:
     return clocks
 
 
+def encode(clocks: Mapping[int, int]) -> bytes:
+    """The state vector of a document at `clocks` (client id → clock)."""
+    return b"".join(map(varuint, (len(clocks), *chain.from_iterable(clocks.items()))))
+
+
 def covers(clocks: dict[int, int], needed: dict[int, int]) -> bool:
     """Whether a document at `clocks` holds everything up to `needed`."""
     return all(clocks.get(client, 0) >= clock for client, clock in needed.items())
+
+
+def varuint(value: int) -> bytes:
+    """A number as lib0 writes it."""
+    encoded = bytearray()
+    while value >= CONTINUES:
+        encoded.append(value % CONTINUES | CONTINUES)
+        value //= CONTINUES
+    encoded.append(value)
+    return bytes(encoded)
 
 
 def _varuint(source: bytes, position: int) -> tuple[int, int]:

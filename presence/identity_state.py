@@ -31,6 +31,14 @@ def stamp(state: bytes, *, user: Mapping[str, str]) -> bytes:
     return bytes(bytearray(orjson.dumps(content)))  # a copy: what orjson returns occupies 4 KiB however short it is
 
 
+def user_of(state: bytes) -> str | None:
+    """The identity in a stamped state, if it has one."""
+    try:
+        return _user_id(state)
+    except ValueError:
+        return None
+
+
 def same_user(one: bytes, other: bytes) -> bool:
     """Whether two stamped states belong to the same person. States without an identity belong to nobody."""
     try:

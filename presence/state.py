@@ -22,6 +22,9 @@ ECHO_S = 60.0
 """How long an id that left is remembered. y-websocket clients send every awareness change they see back to the server,
 so an entry of someone who has just left can still arrive from a peer; slow peers are closed before a minute is over."""
 
+RENEWED_S = 40.0
+"""Clients renew their state every 15 s: what was not heard of for longer may be of a task that died."""
+
 MOST_REMEMBERED = 1024
 """Bound of that memory in ids (T13), some 100 kB at most; when it is full the oldest are forgotten first."""
 
@@ -58,6 +61,7 @@ class _Held:
     clock: int
     state: bytes | None
     owner: Hashable
+    at: float
 
 
 class AwarenessStates:
@@ -121,6 +125,15 @@ class AwarenessStates:
         held = self._held.get(client_id)
         return None if held is None else held.owner
 
+    def own_id(self, owner: Hashable) -> int | None:
+        """The first id of an owner, which is its own."""
+        return next(iter(self._ids.get(owner, ())), None)
+
+    def shown_lately(self, client_id: int, *, now: float) -> bytes | None:
+        """The state of an id that was heard of within `RENEWED_S`."""
+        held = self._held.get(client_id)
+        return None if held is None or now - held.at > RENEWED_S else held.state
+
     def __len__(self) -> int:
         """Ids that someone speaks for, with a state or without."""
         return len(self._held)
@@ -151,11 +164,11 @@ class AwarenessStates:
 
     def _hold(self, owner: Hashable, held: _Held | None, entry: StateEntry) -> None:
         if held is not None and held.owner == owner:
-            held.clock, held.state = entry.clock, entry.state
+            held.clock, held.state, held.at = entry.clock, entry.state, self._now
             return
         if held is not None:
             self._release(entry.client_id, held.owner)
-        self._held[entry.client_id] = _Held(entry.clock, entry.state, owner)
+        self._held[entry.client_id] = _Held(entry.clock, entry.state, owner, self._now)
         self._ids.setdefault(owner, {})[entry.client_id] = None
         self._left.pop(entry.client_id, None)
 

@@ -6,6 +6,7 @@ itself. Called by `room` for members and for other tasks.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from collab_server.rooms.member import Member
 from collab_server.telemetry import Metrics
 from collab_server.wire.awareness import AwarenessEntry, AwarenessLimits, decode_entries, encode_entries, in_batches
 from collab_server.wire.messages import REMOVED, Awareness
-from presence.identity_state import stamp
+from presence.identity_state import stamp, user_of
 from presence.state import AwarenessStates
 
 _State = tuple[int, int, bytes | None]
@@ -96,6 +97,19 @@ class Cursors:
         if not isinstance(owner, str):
             self._publish(entries)
         return True
+
+    def shown_by(self, client_id: int) -> tuple[str, Member | None] | None:
+        """The subject that shows this client id as its own now, and its seat if that is here."""
+        owner = self._states.owner_of(client_id)
+        if isinstance(owner, Member):
+            return (owner.identity.subject, owner) if self._states.own_id(owner) == client_id else None
+        state = self._states.shown_lately(client_id, now=time.monotonic())
+        subject = None if state is None else user_of(state)
+        return None if subject is None else (subject, None)
+
+    def shows_any(self, member: Member) -> bool:
+        """Whether `member` shows itself."""
+        return self._states.own_id(member) is not None
 
     def remove(self, member: Member) -> None:
         """Take the cursors of someone who left from everyone's screen."""

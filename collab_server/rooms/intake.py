@@ -15,7 +15,8 @@ import time
 from typing import TYPE_CHECKING
 
 from collab_server.errors import Close, Refused
-from collab_server.firewall import UpdateGap
+from collab_server.firewall import UpdateGap, UpdateRefused
+from collab_server.rooms.leases import SetAside
 from collab_server.rooms.offload import Offload
 from collab_server.rooms.rebuild import turn_when_whole
 from collab_server.update_split import Piece
@@ -26,16 +27,17 @@ if TYPE_CHECKING:
     from collab_server.rooms.room import Room
 
 
-def take_in(room: Room, member: Member, update: bytes, offload: Offload, *, is_answer: bool) -> None:
+def take_in(room: Room, member: Member, update: bytes, offload: Offload, *, is_answer: bool, is_sync: bool) -> None:
     """Begin with `update` of `member`, and let its other messages wait until the end."""
     member.hold()
     room.taking_in += 1
-    offload.tasks.start(_take_in(room, member, update, offload, is_answer), "big-update")
+    offload.tasks.start(_take_in(room, member, update, offload, is_answer, is_sync), "big-update")
 
 
-async def _take_in(room: Room, member: Member, update: bytes, offload: Offload, is_answer: bool) -> None:
+async def _take_in(room: Room, member: Member, update: bytes, offload: Offload, is_answer: bool, is_sync: bool) -> None:
     try:
         pieces = await _checked(room, member, update, offload, is_answer)
+        pieces = _allowed(room, member, update, pieces, is_sync=is_sync)
         await _find_place(room, pieces)
         if pieces and not member.expelled:
             async with turn_when_whole(room, offload):
@@ -56,6 +58,21 @@ async def _take_in(room: Room, member: Member, update: bytes, offload: Offload, 
     finally:
         member.go_on(time.monotonic())
         room.done_taking_in()
+
+
+def _allowed(room: Room, member: Member, update: bytes, pieces: list[Piece], *, is_sync: bool) -> list[Piece]:
+    """The pieces of what `member` may write under the client ids in it; none if that is not known yet."""
+    ends = {client: end for piece in pieces for client, end in piece.ends}  # a client's pieces come in order
+    try:
+        if room.history is not None:
+            room.history.check(member)
+        member.writer.judge(is_sync)(tuple(ends.items()), room.clocks, len(update))
+    except SetAside:
+        room.leases.set_aside(member)
+        return []
+    except UpdateRefused as refused:
+        raise room.refusal_of(member, refused.reason, update) from None
+    return pieces
 
 
 async def _find_place(room: Room, pieces: list[Piece]) -> None:

@@ -99,6 +99,7 @@ class Member:
         "role",
         "room",
         "since",
+        "writer",
     )
 
     def __init__(
@@ -118,6 +119,7 @@ class Member:
         now: float,
     ) -> None:
         self.room = room
+        self.writer = room.leases.writer(identity.subject)
         self.identity = identity
         self.author = author_of(room.document.id, identity.subject)
         self.role = role

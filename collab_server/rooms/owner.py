@@ -25,3 +25,6 @@ class RoomOwner(Protocol):
 
     def refused(self, room: Room, actor_id: str, reason: str, update: bytes) -> None:
         """An update was refused: keep it apart."""
+
+    def look_up_leases(self, room: Room) -> None:
+        """The room has heard of client ids whose holders only the table can tell."""

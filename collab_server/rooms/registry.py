@@ -17,6 +17,7 @@ import structlog
 
 from collab_server.bus import Bus, BusUnavailable, Envelope
 from collab_server.errors import Close, Refused
+from collab_server.rooms.history import RoomHistory
 from collab_server.rooms.offload import Offload
 from collab_server.rooms.refusals import Refusals
 from collab_server.rooms.replica import Replica, ReplicaBroken
@@ -28,13 +29,16 @@ from persistence.catalog import Document
 from persistence.checkpointer import Checkpointer
 from persistence.documents import Documents, DocumentUnloadable, StoredDocument
 from persistence.errors import StorageUnavailable
+from persistence.histories import Histories
 from persistence.journal import Journal, JournalEntry
+from persistence.leases import LeaseTable
 from persistence.recorder import Recorder
 from persistence.sandbox import SandboxFailed
 
 log = structlog.get_logger(__name__)
 
 HOUSEKEEPING_EVERY_S = 0.5  # precision of "due": a fraction of the shortest sensible trigger
+EPOCHS_EVERY_S = 2.0  # one query for all rooms; nothing of an old history can be committed in between
 BARRED_S = 600.0  # for someone whose update broke a room
 MOST_BARRED = 1_000
 RETRY_RENEWAL_AFTER_S = 10.0  # a worker that just failed is left alone for a while
@@ -50,6 +54,8 @@ class Registry:
         documents: Documents,
         checkpointer: Checkpointer,
         journal: Journal,
+        leases: LeaseTable,
+        histories: Histories,
         recorder: Recorder,
         bus: Bus,
         offload: Offload,
@@ -61,6 +67,9 @@ class Registry:
         self.rooms: dict[str, Room] = {}
         self._documents = documents
         self._checkpointer = checkpointer
+        self._leases = leases
+        self._histories = histories
+        self._epochs_due = 0.0
         self._recorder = recorder
         self._bus = bus
         self._offload = offload
@@ -92,7 +101,10 @@ class Registry:
 
         The caller must seat a member without a further `await`, or the room may be dropped in between.
         """
-        while (room := self.rooms.get(document.name)) is None:
+        while (room := self.rooms.get(document.name)) is None or room.document.epoch < document.epoch:
+            if room is not None:
+                self._replaced(room)
+                continue
             loading = self._loading.get(document.name)
             if loading is None or loading.done():  # done and gone again: to await it would spin without a turn
                 self._refuse_when_full()
@@ -120,16 +132,16 @@ class Registry:
         early: list[Envelope] = []
         try:
             # Listening before loading, so that no edit of another task falls between the two.
-            await self._bus.subscribe(document.id, early.append)
+            await self._bus.subscribe(document.channel, early.append)
             room = await self._build_from_storage(document)
-            await self._bus.subscribe(document.id, room.receive)
+            await self._bus.subscribe(document.channel, room.receive)
         except (DocumentUnloadable, StorageUnavailable, ReplicaBroken, BusUnavailable, SandboxFailed) as error:
             self._metrics.room_load_failures.inc()
             self._alarm_if_lost(document, error)
             log.error("room_load_failed", document_id=str(document.id), exc_info=error)
             raise Refused(Close.ROOM_UNAVAILABLE) from error
         finally:
-            await self._bus.unsubscribe(document.id, early.append)
+            await self._bus.unsubscribe(document.channel, early.append)
         for envelope in early:
             room.receive(envelope)
         self.rooms[document.name] = room
@@ -146,6 +158,9 @@ class Registry:
         self._unsettled.pop(document.id, None)
         stored = await self._documents.load(document)
         room = self._build(document, await self._offload.load(stored), self)
+        room.leases.learn(await self._leases.held(document.id))
+        if document.epoch:
+            await self._begin_history(room)
         room.bounds.grew(stored.size_bytes)
         if stored.updates:
             room.dirty_updates = len(stored.updates)
@@ -162,6 +177,28 @@ class Registry:
         if isinstance(error, DocumentUnloadable) and not error.temporary:
             self._metrics.documents_unloadable.inc()
             log.critical("document_unloadable", document_id=str(document.id), reason=str(error))
+
+    async def _begin_history(self, room: Room) -> None:
+        history = await self._histories.current(room.document.id)
+        if history is None or history.epoch != room.document.epoch:
+            raise DocumentUnloadable("its history was replaced meanwhile", temporary=True)
+        room.history = RoomHistory(history)
+        room.leases.reserve(room.history.reserved)
+
+    async def _look_for_replaced(self) -> None:
+        """Give up the rooms whose document was restored, by a command that knows nothing of this task."""
+        rooms = {room.document.id: room for room in self.rooms.values()}
+        try:
+            epochs = await self._histories.epochs(list(rooms))
+        except StorageUnavailable:
+            return  # nothing can be written meanwhile, and there is a next time
+        for document_id, epoch in epochs.items():
+            if rooms[document_id].document.epoch < epoch:
+                self._replaced(rooms[document_id])
+
+    def _replaced(self, room: Room) -> None:
+        log.info("history_replaced", document_id=str(room.document.id), members=len(room.members))
+        room.reload()
 
     # What rooms report
 
@@ -191,6 +228,10 @@ class Registry:
                 del self._barred[next(iter(self._barred))]
             self._barred[room.document.id, actor_id] = self._clock() + BARRED_S
 
+    def look_up_leases(self, room: Room) -> None:
+        """A room has heard of client ids whose holders it does not know."""
+        self._tasks.start(room.leases.settle(self._leases), "look-up-leases")
+
     def bars(self, document: Document, subject: str) -> bool:
         """Whether `subject` broke this document lately: everyone else had to reconnect, which must not go on and on."""
         return self._barred.get((document.id, subject), 0.0) > self._clock()
@@ -217,6 +258,9 @@ class Registry:
         while True:
             await asyncio.sleep(HOUSEKEEPING_EVERY_S)
             now = self._clock()
+            if self._epochs_due <= now and self.rooms:
+                self._epochs_due = now + EPOCHS_EVERY_S
+                self._tasks.start(self._look_for_replaced(), "look-for-replaced")
             for room in self._triggers.take(now):
                 self._checkpointing[room] = self._tasks.start(self._checkpoint_and_note(room), "checkpoint")
             for room in [room for room, due in self._empty.items() if due <= now]:
@@ -290,7 +334,7 @@ class Registry:
         self._triggers.drop(room)
         self._empty.pop(room, None)
         self._metrics.rooms.set(len(self.rooms))
-        self._tasks.start(self._bus.unsubscribe(room.document.id, room.receive), "unsubscribe")
+        self._tasks.start(self._bus.unsubscribe(room.document.channel, room.receive), "unsubscribe")
 
     async def close(self, deadline: float) -> int:
         """Checkpoint what is dirty until `deadline` (on the registry's clock) and stop; returns rooms left to do.

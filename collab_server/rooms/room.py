@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from functools import partial
 
 import structlog
 
@@ -22,7 +23,9 @@ from collab_server.rooms.answers import Answers
 from collab_server.rooms.bounds import Bounds, RoomBounds
 from collab_server.rooms.broadcast import Broadcast
 from collab_server.rooms.cursors import Cursors
+from collab_server.rooms.history import RoomHistory
 from collab_server.rooms.intake import take_in
+from collab_server.rooms.leases import OLD_COPY, Leases, SetAside
 from collab_server.rooms.member import Lag, Member
 from collab_server.rooms.offload import Offload
 from collab_server.rooms.owner import RoomOwner
@@ -85,13 +88,16 @@ class Room:
         self._answers = Answers(self, replica, acknowledgements)
         self._offload = offload
         self.cursors = Cursors(
-            document.id, self.members, bus, metrics, limits=awareness_limits, max_ids=max_awareness_ids
+            document.channel, self.members, bus, metrics, limits=awareness_limits, max_ids=max_awareness_ids
         )
-        self._peers = Peers(document.id, replica, self.cursors, bus, publication, lambda: self.ticket)
+        self._peers = Peers(document.channel, replica, self.cursors, bus, publication, lambda: self.ticket)
+        look_up = partial(owner.look_up_leases, self)
+        self.leases = Leases(document.id, metrics, self.members, self.cursors, self._peers.greet, look_up)
         self.bounds = Bounds(bounds, replica, recorder, metrics, document.id)
         self.roster = Roster()
         self.rebuild = Rebuild(self, replica, owner)
         self.is_lost = False
+        self.history: RoomHistory | None = None
 
     # Members
 
@@ -178,7 +184,8 @@ class Room:
 
     def synchronise(self, member: Member, state_vector: bytes) -> None:
         """Send `member` what it lacks. Raises `Refused`."""
-        self._answers.synchronise(member, state_vector)
+        if self.history is None or self.history.look_at(member, state_vector):
+            self._answers.synchronise(member, state_vector)
 
     @property
     def has_old_snapshot(self) -> bool:
@@ -206,9 +213,11 @@ class Room:
         (`is_answer`) itself has a gap, the client holds something nobody can complete. Raises `Refused`.
         """
         if len(update) > self._offload.big_update_bytes:
-            take_in(self, member, update, self._offload, is_answer=is_answer)
+            take_in(self, member, update, self._offload, is_answer=is_answer, is_sync=is_sync)
             return
         try:
+            if self.history is not None:
+                self.history.check(member)
             if (full := self.bounds.refusal(len(update))) and not self._replica.holds_structs_of(update):
                 raise Refused(full)
             if full is Close.JOURNAL_FULL:
@@ -217,9 +226,12 @@ class Room:
                 return
             before = None if member.lag is None else self.clocks
             self._replica.author = member.author
-            summary = self._replica.apply(update)
+            summary = self._replica.apply(update, member.writer.judge(is_sync), member.writer.client)
         except UpdateGap as gap:
             self.set_aside(member, gap, update, is_answer=is_answer)
+            return
+        except SetAside:
+            self.leases.set_aside(member)
             return
         except UpdateRefused as error:
             raise self.refusal_of(member, error.reason, update) from None
@@ -288,6 +300,8 @@ class Room:
     def refusal_of(self, member: Member, reason: str, update: bytes) -> Refused:
         """Keep `update` of `member`, which was refused, and say how to tell."""
         self._owner.refused(self, member.identity.subject, reason, update)
+        if reason == OLD_COPY:
+            return Refused(Close.HISTORY_REPLACED)
         return Refused(Close.UPDATE_REFUSED, f"{Close.UPDATE_REFUSED.text} ({reason})")
 
     def _broken_by(self, member: Member, update: bytes, error: ReplicaBroken) -> Refused:
@@ -301,7 +315,8 @@ class Room:
     def _record(self, member: Member, update: bytes, summary: UpdateSummary) -> None:
         clients = tuple([client for client, _end in summary.clocks])
         reach = encode_state_vector(summary.reach)
-        entry = JournalEntry(self.document.id, update, member.identity.subject, clients, reach)
+        document, writer = self.document, member.writer
+        entry = JournalEntry(document.id, update, writer.subject, clients, reach, writer.take_new(), document.epoch)
         try:
             self.ticket = self._recorder.record(entry)
         except (BacklogFull, RecorderStopped):
@@ -373,7 +388,7 @@ class Room:
     def _merge(self, envelope: Envelope) -> None:
         try:
             self._replica.author = author_of(self.document.id, "")
-            summary = self._replica.apply(envelope.body)
+            summary = self._replica.apply(envelope.body, self.leases.hear)
         except UpdateGap:
             self.metrics.gaps["bus"].inc()
             if envelope.kind is EnvelopeKind.UPDATE:  # a reply with a gap would ask for the same reply for ever

@@ -1,13 +1,17 @@
+-- name: epoch
+-- The epoch a document is in.
+select epoch from documents where id = $1
+
 -- name: generations
--- The kept checkpoints of a document, newest first.
-select document_id, generation, key, sha256, size_bytes, state_vector
+-- The kept checkpoints of a document's present history, newest first.
+select document_id, generation, key, sha256, size_bytes, state_vector, epoch
 from checkpoints
-where document_id = $1
+where document_id = $1 and epoch = (select epoch from documents where id = $1)
 order by generation desc
 
 -- name: newest
 -- The newest checkpoint of a document.
-select document_id, generation, key, sha256, size_bytes, state_vector
+select document_id, generation, key, sha256, size_bytes, state_vector, epoch
 from checkpoints
 where document_id = $1
 order by generation desc
@@ -30,10 +34,13 @@ from document_updates
 where document_id = $1 and folded_into > $2
 
 -- name: insert
--- Add a generation, unless it or a younger one is there already: then no row comes back.
-insert into checkpoints (document_id, generation, key, sha256, size_bytes, state_vector)
-select $1, $2, $3, $4, $5, $6
-where not exists (select from checkpoints where document_id = $1 and generation >= $2)
+-- Add a generation, unless it or a younger one is there or the history was replaced: then no row comes back.
+insert into checkpoints (document_id, generation, key, sha256, size_bytes, state_vector, epoch)
+select id, $2::integer, $3::text, $4::bytea, $5::bigint, $6::bytea, epoch
+from documents
+where id = $1 and epoch = $7
+  and not exists (select from checkpoints where document_id = $1 and generation >= $2::integer)
+for key share
 on conflict (document_id, generation) do nothing
 returning id
 

@@ -9,21 +9,22 @@ order by document_id
 limit $3
 
 -- name: forget
--- Remove all but the newest generations of these documents and return what was removed; what another task is removing stays.
+-- Remove all but the newest generations of each epoch of these documents and return what was removed; what another task is removing stays.
 delete from checkpoints
 where id in (
   select checkpoints.id
   from checkpoints
   join (
-    select document_id, (array_agg(generation order by generation desc))[$2] as oldest
+    select document_id, epoch, (array_agg(generation order by generation desc))[$2] as oldest
     from checkpoints
     where document_id = any($1::uuid[])
-    group by document_id
-  ) kept on kept.document_id = checkpoints.document_id and checkpoints.generation < kept.oldest
+    group by document_id, epoch
+  ) kept on kept.document_id = checkpoints.document_id and kept.epoch = checkpoints.epoch
+    and checkpoints.generation < kept.oldest
   order by checkpoints.id
   for update of checkpoints skip locked
 )
-returning document_id, generation, key, sha256, size_bytes, state_vector
+returning document_id, generation, key, sha256, size_bytes, state_vector, epoch
 
 -- name: drop_rows
 -- Remove rows made before the given time that all of the newest generations hold, oldest first, so many at most.

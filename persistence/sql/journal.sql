@@ -1,9 +1,23 @@
 -- name: append
 -- Insert one batch of updates; client ids come as text such as {1,2}, because arrays in arrays cannot be ragged.
-insert into document_updates (document_id, update, actor_id, client_ids, reach)
-select document_id, update, actor_id, client_ids::bigint[], reach
-from unnest($1::uuid[], $2::bytea[], $3::text[], $4::text[], $5::bytea[])
-  as batch (document_id, update, actor_id, client_ids, reach)
+insert into document_updates (document_id, update, actor_id, client_ids, reach, epoch)
+select document_id, update, actor_id, client_ids::bigint[], reach, epoch
+from unnest($1::uuid[], $2::bytea[], $3::text[], $4::text[], $5::bytea[], $6::integer[])
+  as batch (document_id, update, actor_id, client_ids, reach, epoch)
+
+-- name: append_and_lease
+-- The same for a batch that brings new client ids: each is leased to the actor who brought it first.
+with batch as (
+  select document_id, update, actor_id, client_ids::bigint[], reach, epoch, new_client_ids::bigint[]
+  from unnest($1::uuid[], $2::bytea[], $3::text[], $4::text[], $5::bytea[], $6::integer[], $7::text[])
+    as batch (document_id, update, actor_id, client_ids, reach, epoch, new_client_ids)
+), leased as (
+  insert into client_leases (document_id, client_id, subject)
+  select document_id, unnest(new_client_ids), actor_id from batch
+  on conflict do nothing
+)
+insert into document_updates (document_id, update, actor_id, client_ids, reach, epoch)
+select document_id, update, actor_id, client_ids, reach, epoch from batch
 
 -- name: unfolded
 -- Every update of a document that no checkpoint holds.

@@ -4,11 +4,14 @@ import asyncio
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
-from playwright.async_api import Page, WebSocketRoute, expect
+from playwright.async_api import Page, ViewportSize, WebSocketRoute, expect
+from pycrdt import Doc, Text
 
-from tests.web.conftest import OpenPage, address, both_show, text_of, until
+from tests.web.conftest import DESKTOP, PHONE, OpenPage, address, both_show, text_of, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -49,8 +52,8 @@ class Gate:
                 await answer
 
 
-async def guarded_page(open_page: OpenPage, gate: Gate, document: str) -> Page:
-    page = await gate.guard(await open_page(goes_there=False))
+async def guarded_page(open_page: OpenPage, gate: Gate, document: str, viewport: ViewportSize = DESKTOP) -> Page:
+    page = await gate.guard(await open_page(goes_there=False, viewport=viewport))
     await page.goto("/" + address(document, "Ada"))
     return page
 
@@ -64,7 +67,9 @@ async def open_document(page: Page) -> None:
     [
         (4403, "You may not open this document"),
         (4404, "There is no such document"),
-        (4409, "The server closed this connection"),
+        (4409, "An edit of yours was refused"),
+        (4410, "This document was restored"),
+        (4400, "The server closed this connection"),
     ],
 )
 async def test_a_refused_page_says_why_and_stops(open_page: OpenPage, document: str, code: int, title: str) -> None:
@@ -81,7 +86,7 @@ async def test_a_refused_page_says_why_and_stops(open_page: OpenPage, document: 
     await expect(page.get_by_role("alert").filter(has_text=title)).to_contain_text("Ask the owner first.")
     await page.clock.run_for(60_000)  # ms; a page that retries does so every 2.5 s
     assert len(gate.attempts) == 1
-    await page.get_by_role("button", name=re.compile("another document|sign-in")).click()
+    await page.get_by_role("button", name=re.compile("another document|sign-in|anew")).click()
     await expect(page.get_by_role("button", name="Open document")).to_be_focused()
 
 
@@ -104,6 +109,39 @@ async def test_a_refusal_midway_keeps_the_text_readable(open_page: OpenPage, doc
     await expect(page.get_by_role("alert").filter(has_text="Your access was removed.")).to_be_visible()
     await expect(text_of(page)).to_have_text("mine to read")
     await expect(text_of(page)).to_have_attribute("aria-readonly", "true")
+
+
+@pytest.mark.parametrize("viewport", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize(("code", "title"), [(4409, "An edit of yours was refused"), (4410, "This document was restored")])
+async def test_a_copy_that_is_refused_stays_on_screen_and_can_be_saved(
+    open_page: OpenPage, document: str, code: int, title: str, viewport: ViewportSize
+) -> None:
+    gate = Gate(lambda socket: socket.close(code=code))
+    page = await guarded_page(open_page, gate, document, viewport)
+    await open_document(page)
+    await expect(page.get_by_role("status")).to_have_text("Live")
+    await text_of(page).press_sequentially("a page of mine 😀")
+    await gate.close(code, "whatever the server says")
+    await expect(page.get_by_role("alert").filter(has_text=title)).to_be_visible()
+    await expect(text_of(page)).to_have_text("a page of mine 😀")
+    assert (await saved(page, "Save text")) == (f"{document}-my-copy.txt", "a page of mine 😀".encode())
+    name, update = await saved(page, "Save as .yjs")
+    assert name == f"{document}-my-copy.yjs"
+    copy: Doc[Any] = Doc()
+    copy.apply_update(update)
+    assert str(copy.get("content", type=Text)) == "a page of mine 😀"
+    gate.is_open = True
+    await page.get_by_role("button", name="Open it anew").click()
+    await open_document(page)
+    await expect(page.get_by_role("status")).to_have_text("Live")
+
+
+async def saved(page: Page, button: str) -> tuple[str, bytes]:
+    """The file that a click on `button` saves."""
+    async with page.expect_download() as downloading:
+        await page.get_by_role("button", name=button).click()
+    download = await downloading.value
+    return download.suggested_filename, await asyncio.to_thread(Path(await download.path()).read_bytes)
 
 
 async def test_edits_made_offline_arrive_when_the_server_is_back(

@@ -21,6 +21,8 @@ const OFFLINE_WRITING = "Keep writing. Your edits stay in this tab and are sent 
 const OFFLINE_READING = "This is the text as it was. It goes on as soon as the server answers.";
 const OFFLINE_UNOPENED = "The document opens as soon as it answers.";
 
+const KEPT = "What you see here is your own copy. Save what you need of it, then open the document anew.";
+
 const REFUSALS: Record<number, Notice> = {
   4401: { title: "Your sign-in is not accepted", text: "Sign in again to go on.", action: "Sign in again" },
   4403: {
@@ -33,7 +35,13 @@ const REFUSALS: Record<number, Notice> = {
     text: "Check its name, or open another document.",
     action: "Choose another document",
   },
+  4409: { title: "An edit of yours was refused", text: KEPT, action: "Open it anew" },
+  4410: { title: "This document was restored", text: KEPT, action: "Open it anew" },
+  4414: { title: "This document is full", text: KEPT, action: "Open it anew" },
 };
+
+/** Refusals of a copy, not of a person: it holds edits that nobody else has. */
+const KEEPS_COPY: ReadonlySet<number> = new Set([4409, 4410, 4414]);
 
 const OTHER_REFUSAL: Notice = {
   title: "The server closed this connection",
@@ -52,7 +60,8 @@ function noticeFor(state: ConnectionState, reached: Reached): Notice | null {
   }
   if (state.phase !== "refused") return null;
   const known = (state.code === null ? undefined : REFUSALS[state.code]) ?? OTHER_REFUSAL;
-  const reason = sentence(state.reason);
+  if (reached === "nothing" && known.text === KEPT) return { ...known, text: sentence(state.reason) };
+  const reason = known.text === KEPT ? "" : sentence(state.reason);
   return { ...known, text: reason === "" ? known.text : `${reason} ${known.text}` };
 }
 
@@ -82,8 +91,14 @@ function sentence(reason: string): string {
   return /[.!?]$/.test(capital) ? capital : `${capital}.`;
 }
 
-/** Shows `state`. A text that has been on screen stays readable behind the notice. `leave` goes back to signing in. */
-export function showStatus(state: ConnectionState, reached: Reached, leave: () => void): void {
+/** What the reader can do about a notice: `leave` goes back to signing in, `save` makes buttons that save the copy. */
+export interface WaysOut {
+  leave: () => void;
+  save: () => HTMLButtonElement[];
+}
+
+/** Shows `state`. A text that has been on screen stays readable behind the notice. */
+export function showStatus(state: ConnectionState, reached: Reached, ways: WaysOut): void {
   const opened = reached !== "nothing";
   byId("workspace").dataset["phase"] = state.phase;
   byId("workspace").toggleAttribute("data-opened", opened);
@@ -97,7 +112,9 @@ export function showStatus(state: ConnectionState, reached: Reached, leave: () =
   if (notice === null) return;
   byId("notice-title").textContent = notice.title;
   byId("notice-text").textContent = notice.text;
-  byId("notice-actions").replaceChildren(...(notice.action === null ? [] : [actionButton(notice.action, leave)]));
+  const keeps = opened && state.phase === "refused" && state.code !== null && KEEPS_COPY.has(state.code);
+  const actions = notice.action === null ? [] : [actionButton(notice.action, ways.leave)];
+  byId("notice-actions").replaceChildren(...(keeps ? ways.save() : []), ...actions);
 }
 
 function actionButton(label: string, act: () => void): HTMLButtonElement {

@@ -6,6 +6,7 @@ import { byId } from "./dom";
 import { openEditor, type TextEditor } from "./editor";
 import { suggestName } from "./names";
 import { announce, roleWords, showPeople } from "./presence";
+import { saveButtons } from "./saving";
 import type { PageConfig, Session } from "./session";
 import { showStatus, showStored } from "./status";
 
@@ -54,7 +55,10 @@ export class Workspace {
     this.opened ||= first;
     const writes = this.session.role === "editor";
     this.tellStored();
-    showStatus(state, this.opened ? (writes ? "writing" : "reading") : "nothing", () => this.leave());
+    showStatus(state, this.opened ? (writes ? "writing" : "reading") : "nothing", {
+      leave: () => this.leave(),
+      save: () => saveButtons(this.session.document, this.connection.doc, this.connection.text),
+    });
     const writing = writes && this.opened && state.phase !== "refused";
     this.editor.allow(writing, this.emptyText(writing));
     if (!first) return;

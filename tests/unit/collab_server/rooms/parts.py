@@ -33,7 +33,9 @@ from persistence.catalog_memory import MemoryCatalog
 from persistence.checkpointer import Checkpointer
 from persistence.checkpoints_memory import MemoryCheckpointTable
 from persistence.documents import Documents
+from persistence.histories_memory import MemoryHistories
 from persistence.journal_memory import MemoryJournal
+from persistence.leases_memory import MemoryLeaseTable
 from persistence.recorder import Recorder
 from persistence.sandbox import Sandbox
 
@@ -104,9 +106,12 @@ class House:
     recorder: Recorder
     blobs: MemoryBlobs
     catalog: MemoryCatalog
+    histories: MemoryHistories
+    checkpointer: Checkpointer
     metrics: Metrics
     bus: MemoryBus
     splitters: Sandbox
+    sandbox: Sandbox
 
     async def room(self, name: str = "demo") -> Room:
         return await self.registry.open(await self.catalog.find_or_create(name))
@@ -152,6 +157,7 @@ async def house(
     journal = storage.journal if storage else journal_kind(catalog)
     blobs = storage.blobs if storage else MemoryBlobs()
     table = storage.table if storage else MemoryCheckpointTable(journal)
+    histories = storage.histories if storage else MemoryHistories(catalog, journal, table)
     metrics = Metrics()
     bus = MemoryBus(f"task-{uuid4().hex[:6]}", network)
     await bus.start()
@@ -180,10 +186,13 @@ async def house(
             bounds=bounds,
         )
 
+    checkpointer = Checkpointer(catalog, table, blobs, sandbox)
     registry = Registry(
         documents=Documents(table, blobs),
-        checkpointer=Checkpointer(catalog, table, blobs, sandbox),
+        checkpointer=checkpointer,
         journal=journal,
+        leases=MemoryLeaseTable(journal),
+        histories=histories,
         recorder=recorder,
         bus=bus,
         offload=offload,
@@ -193,7 +202,20 @@ async def house(
     )
     registry.start()
     try:
-        yield House(registry, journal, table, recorder, blobs, catalog, metrics, bus, splitters)
+        yield House(
+            registry,
+            journal,
+            table,
+            recorder,
+            blobs,
+            catalog,
+            histories,
+            checkpointer,
+            metrics,
+            bus,
+            splitters,
+            sandbox,
+        )
     finally:
         await recorder.stop()
         await registry.close(0.0)
