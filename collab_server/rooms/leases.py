@@ -234,8 +234,7 @@ class Leases:
 
     def set_aside(self, member: Member) -> None:
         """Ask `member` again, later each time, for what could not be judged now and is not acknowledged."""
-        if member.acks is not None:
-            member.acks.set_aside += 1
+        member.leave_unacknowledged()
         delay_s = min(ASK_AGAIN_S * 2**member.writer.asked, ASK_AGAIN_CAP_S)
         member.writer.asked += 1
         asyncio.get_running_loop().call_later(delay_s, _ask_again, member)

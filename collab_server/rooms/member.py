@@ -239,6 +239,11 @@ class Member:
             self.awaiting_sync = True
             self.send(SyncStep1(self.room.state_vector()))
 
+    def leave_unacknowledged(self) -> None:
+        """An update it sent had no effect: nothing counts as durable until a sync answer has brought it again."""
+        if self.acks is not None:
+            self.acks.set_aside += 1
+
     def ask_for_sync_later(self) -> None:
         """What it sent could not be taken now: ask for it again, which a client that stays would never offer."""
         if self._asking is None:
@@ -255,8 +260,8 @@ class Member:
         Stock clients answer a sync request with a SyncStep2 whatever their rights, so that one goes unmentioned.
         """
         self.room.metrics.denied[kind].inc()
-        if self.acks is not None and isinstance(message, (Update, SyncStep2)):
-            self.acks.set_aside += 1
+        if isinstance(message, (Update, SyncStep2)):
+            self.leave_unacknowledged()
         if not self._denied and not isinstance(message, SyncStep2):
             self._denied = True
             self.send(PermissionDenied(READ_ONLY))

@@ -221,7 +221,7 @@ class Room:
             if (full := self.bounds.refusal(len(update))) and not self._replica.holds_structs_of(update):
                 raise Refused(full)
             if full is Close.JOURNAL_FULL:
-                self._leave_unacknowledged(member)
+                member.leave_unacknowledged()
                 member.ask_for_sync_later()  # whatever it deletes comes again with that
                 return
             before = None if member.lag is None else self.clocks
@@ -280,18 +280,14 @@ class Room:
     def took_in(self, member: Member, *, whole: bool, is_answer: bool) -> None:
         """The last piece of a big update is in; `whole` says if all are."""
         if not whole:
-            self._leave_unacknowledged(member)
+            member.leave_unacknowledged()
         elif member.acks is not None:
             self._acknowledgements.owe(member.acks, self.ticket, NO_UPDATE, is_answer=is_answer)
-
-    def _leave_unacknowledged(self, member: Member) -> None:
-        if member.acks is not None:
-            member.acks.set_aside += 1
 
     def set_aside(self, member: Member, gap: UpdateGap, update: bytes, *, is_answer: bool) -> None:
         """Leave an update with a gap without effect and ask for what is missing. Raises `Refused` after an answer."""
         self.metrics.gaps["client"].inc()
-        self._leave_unacknowledged(member)
+        member.leave_unacknowledged()
         if is_answer:
             self._owner.refused(self, member.identity.subject, "gap", update)
             raise Refused(Close.UPDATE_REFUSED, f"this copy of the document has a gap: {gap}")
