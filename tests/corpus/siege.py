@@ -12,10 +12,11 @@ import argparse
 import asyncio
 import sys
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from itertools import cycle
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -28,7 +29,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench.own import UNLIMITED, make_ready, own_server
 from tests.corpus.real_updates import INTEROP, generate, parse
 from tests.corpus.siege_honest import Copy, Poisoned
-from tests.corpus.siege_room import BesiegedRoom, open_copy
+from tests.corpus.siege_room import BesiegedRoom, Report, open_copy
+from tests.corpus.siege_verdict import Verdict
 from tests.services.node import install_packages
 from tests.services.running import admin_get, resident_bytes, until_gone
 from tests.services.server import ServerProcess
@@ -37,52 +39,9 @@ from tests.services.tokens import token
 SETTINGS: dict[str, Any] = {**UNLIMITED, "auth": "dev", "flood_cool_down_s": 0, "room_grace_s": 1}
 NAMES = 400  # an attacker whose update broke a copy is barred from that document
 ROOMS = 8
-OF_A_ROOM = 700  # attacks
+OF_A_ROOM = {"mutated": 700, "forged": 250}  # attacks; a copy that breaks too often is given up
 COLD_AT_ONCE = 8
-MOST_GROWTH_MB = 24.0
 REAL_UPDATES = 3_000
-
-
-@dataclass(slots=True)
-class Verdict:
-    """What a siege found. `resident_mb` is the server's memory with no room open: before it, and after each wave."""
-
-    sent: Counter[str] = field(default_factory=Counter)
-    fates: Counter[str] = field(default_factory=Counter)
-    closes: Counter[int] = field(default_factory=Counter)
-    refused: dict[str, int] = field(default_factory=dict)
-    rebuilds: dict[str, int] = field(default_factory=dict)
-    rooms: int = 0
-    edits: int = 0
-    poisoned: dict[str, str] = field(default_factory=dict)
-    deaths: int = 0
-    resident_mb: list[float] = field(default_factory=list)
-
-    @property
-    def growth_mb(self) -> float:
-        """Of the last three quarters: before that allocators and caches warm up."""
-        later = self.resident_mb[len(self.resident_mb) // 4 :]
-        return later[-1] - later[0] if later else 0.0
-
-    @property
-    def holds(self) -> bool:
-        """Whether the server kept its promise."""
-        return not self.deaths and not self.poisoned and self.growth_mb <= MOST_GROWTH_MB
-
-    def __str__(self) -> str:
-        lines = {
-            "sent": dict(self.sent),
-            "fates": dict(sorted(self.fates.items())),
-            "refused": dict(sorted(self.refused.items(), key=lambda item: -item[1])),
-            "closes": dict(sorted(self.closes.items())),
-            "copies rebuilt": self.rebuilds,
-            "honest edits": f"{self.edits} in {self.rooms} rooms",
-            "MB": " ".join(f"{mb:.0f}" for mb in self.resident_mb),
-            "growth MB": f"{self.growth_mb:.1f} (at most {MOST_GROWTH_MB:.0f})",
-            "process deaths": self.deaths,
-            "rooms poisoned, or with an edit lost": self.poisoned or 0,
-        }
-        return "\n".join(f"{name:>15}: {value}" for name, value in lines.items())
 
 
 class Siege:
@@ -92,34 +51,31 @@ class Siege:
         self._server, self._seed, self._sessions, self._folder = server, seed, sessions, folder
         self._tokens = cycle([token(server, f"mallory-{number}") for number in range(NAMES)])
         self._copies: dict[str, Copy] = {}
+        self._differing: set[str] = set()
         self.verdict = Verdict()
 
-    async def run(self, mutated: int, forged: int, report: Callable[[str], None]) -> Verdict:
-        """Attack that many times; then open every room cold."""
-        waves = -(-(mutated + forged) // (ROOMS * OF_A_ROOM))
+    async def run(self, asked: Mapping[str, int], report: Report, until: float = inf) -> Verdict:
+        """Attack that many times, by kind, or until that time of the monotonic clock; then open every room cold."""
         await self._measure()
-        for wave in range(waves):
-            if not self._lives():
+        for number, (kind, attacks) in enumerate(waves(asked)):
+            if not self._server.runs or time.monotonic() > until:
                 break
-            rooms = [self._room(wave, seat) for seat in range(ROOMS)]
-            shares = [wave * ROOMS + seat for seat in range(ROOMS)]
-            await asyncio.gather(
-                *(
-                    room.run(_share(mutated, at, waves), _share(forged, at, waves), self._sessions, report)
-                    for room, at in zip(rooms, shares, strict=True)
-                )
-            )
+            rooms = [self._room(number, seat, kind) for seat in range(ROOMS)]
+            async with asyncio.TaskGroup() as group:
+                for seat, room in enumerate(rooms):
+                    group.create_task(room.run(_share(attacks, seat, ROOMS), self._sessions, report))
+            died = self._deaths() > self.verdict.deaths
             for room in rooms:
-                self._note(room)
+                self._note(room, died)
             await self._measure()
         await self._open_cold()
         return self.verdict
 
-    def _room(self, wave: int, seat: int) -> BesiegedRoom:
+    def _room(self, wave: int, seat: int, kind: str) -> BesiegedRoom:
         random = Random(f"{self._seed} {wave} {seat}")
-        return BesiegedRoom(self._server, f"siege-{wave}-{seat}", random, self._tokens)
+        return BesiegedRoom(self._server, f"{kind}-{wave}-{seat}", random, self._tokens, kind)
 
-    def _note(self, room: BesiegedRoom) -> None:
+    def _note(self, room: BesiegedRoom, died: bool) -> None:
         found = self.verdict
         found.rooms += 1
         found.edits += room.edits
@@ -130,14 +86,16 @@ class Siege:
             self._copies[room.document] = room.copy
         if room.failure is not None:
             found.poisoned[room.document] = room.failure
-        if room.failure is not None or self._deaths() > found.deaths:
+        if room.differs:
+            self._differing.add(room.document)
+        if room.failure is not None or died:
             lines = (f"{kind} {update.hex()}\n" for kind, update in room.sent)
             (self._folder / f"{room.document}.txt").write_text("".join(lines))
 
     async def _measure(self) -> None:
         """After each wave, when its rooms have been unloaded."""
         self.verdict.deaths = self._deaths()
-        if self._lives():
+        if self._server.runs:
             await until_gone(self._server, "collab_rooms")
             self.verdict.resident_mb.append(resident_bytes(self._server.pid) / 1e6)
             self.verdict.refused = by_label(self._server, "collab_updates_refused_total")
@@ -146,9 +104,6 @@ class Siege:
     def _deaths(self) -> int:
         return self._server.output.count("server_crashed")
 
-    def _lives(self) -> bool:
-        return self._server.runs
-
     async def _open_cold(self) -> None:
         await asyncio.to_thread(self._server.stop)
         await asyncio.to_thread(self._server.start)
@@ -156,13 +111,17 @@ class Siege:
         async with asyncio.TaskGroup() as group:
             for document, live in self._copies.items():
                 group.create_task(self._compare(few, document, live))
+        self.verdict.differing = Counter(document.partition("-")[0] for document in self._differing)
         self.verdict.deaths = self._deaths()
 
     async def _compare(self, few: asyncio.Semaphore, document: str, live: Copy) -> None:
         async with few:
             try:
-                if await open_copy(self._server, document) != live:
-                    self.verdict.poisoned[document] = "cold it is another"
+                cold = await open_copy(self._server, document)
+                if difference := live.difference(cold):
+                    self.verdict.poisoned[document] = f"cold it is another: {difference}"
+                elif cold.text != live.text:
+                    self._differing.add(document)
             except Poisoned as poisoned:
                 self.verdict.poisoned[document] = f"cold: {poisoned}"
 
@@ -174,23 +133,32 @@ def by_label(server: ServerProcess, name: str) -> dict[str, int]:
     return {next(iter(sample.labels.values())): int(sample.value) for sample in samples}
 
 
-def _share(whole: int, at: int, waves: int) -> int:
-    rooms = waves * ROOMS
-    return whole * (at + 1) // rooms - whole * at // rooms
+def waves(asked: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Kind and number of attacks of each wave, the kinds well mixed."""
+    found = []
+    for kind, whole in asked.items():
+        number = -(-whole // (ROOMS * OF_A_ROOM[kind]))
+        found += [((wave + 0.5) / number, kind, _share(whole, wave, number)) for wave in range(number)]
+    return [(kind, attacks) for _place, kind, attacks in sorted(found)]
+
+
+def _share(whole: int, at: int, parts: int) -> int:
+    return whole * (at + 1) // parts - whole * at // parts
+
+
+def real_sessions(seed: int) -> list[list[bytes]]:
+    """What mutants are made of."""
+    return [session.updates for session in parse(generate(seed, REAL_UPDATES)).sessions]
 
 
 async def _besieged(server: ServerProcess, asked: argparse.Namespace, folder: Path) -> Verdict:
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    sessions = [session.updates for session in parse(generate(asked.seed, REAL_UPDATES)).sessions]
+    attacks = {"mutated": asked.mutated, "forged": asked.forged}
+    until = time.monotonic() + asked.minutes * 60
+    siege = Siege(server, asked.seed, real_sessions(asked.seed), folder)
     with Progress(TextColumn("{task.description}"), *columns, console=Console(stderr=True)) as progress:
-        bars = {
-            kind: progress.add_task(kind, total=total)
-            for kind, total in (("mutated", asked.mutated), ("forged", asked.forged))
-        }
-        siege = Siege(server, asked.seed, sessions, folder)
-        return await siege.run(
-            asked.mutated, asked.forged, lambda kind: progress.advance(bars[kind]) if kind in bars else None
-        )
+        bars = {kind: progress.add_task(kind, total=total) for kind, total in attacks.items()}
+        return await siege.run(attacks, lambda kind: progress.advance(bars[kind]), until)
 
 
 def main() -> int:
@@ -198,6 +166,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.corpus.siege", description=__doc__)
     parser.add_argument("--mutated", type=int, default=300_000)
     parser.add_argument("--forged", type=int, default=50_000)
+    parser.add_argument("--minutes", type=float, default=inf, help="no new wave of rooms after that")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
     make_ready()

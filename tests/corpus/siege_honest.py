@@ -24,6 +24,7 @@ from tests.services.tokens import token
 ARRIVAL_S = 60.0
 LOOK_AGAIN_S = 1.0  # at connections that may have ended
 RETRY_S = 0.05
+SIGNS = "\u2600\u2602"
 FORGIVEN = {Close.ROOM_RELOADED.code, 1006}  # the room was given up, or its process ended: stock clients come back
 
 
@@ -43,10 +44,26 @@ class Copy:
         """What `doc` holds."""
         return cls(str(doc.get("content", type=Text)), cls.clocks_of(doc))
 
+    def difference(self, other: Copy) -> str | None:
+        """What differs in `other` that must not; `None` when at most what attackers wrote does.
+
+        Neighbours that contradict each other give each copy its own order: it depends on who came first.
+        """
+        if clients := {client for client, _clock in self.clocks.items() ^ other.clocks.items()}:
+            clocks = {client: (self.clocks.get(client, 0), other.clocks.get(client, 0)) for client in clients}
+            return f"(one, other) clocks of clients: {clocks}"
+        if _honest(self.text) != _honest(other.text):
+            return f"texts {self.text!r} and {other.text!r}"
+        return None
+
     @staticmethod
     def clocks_of(doc: Doc[Text]) -> dict[int, int]:
         """How far it is with each client."""
         return dict(check_state_vector(doc.get_state()))
+
+
+def _honest(text: str) -> str:
+    return "".join(character for character in text if character in SIGNS)
 
 
 class Honest:

@@ -1,7 +1,7 @@
 """One room under siege: two honest people write in turns while attackers send, and then it is compared with itself.
 
-Attacks are mutants of what a real session sends, with the real update after them so that the next ones hit something,
-and forgeries aimed at what the room holds just then. Called by `siege`.
+Attacks are either mutants of what a real session sends, with the real update after them so that the next ones hit
+something, or forgeries aimed at what the room holds just then. Called by `siege`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from tests.corpus.mutation import damage, forge
 from tests.corpus.siege_attacker import Attacker
-from tests.corpus.siege_honest import RETRY_S, Copy, Honest, Poisoned
+from tests.corpus.siege_honest import RETRY_S, SIGNS, Copy, Honest, Poisoned
 from tests.services.client import Client
 from tests.services.server import ServerProcess
 from tests.services.tokens import token
@@ -24,8 +24,7 @@ from tests.services.tokens import token
 MUTANTS_OF_ONE_UPDATE = 10
 ATTACKERS = 4
 ATTACKS_PER_EDIT = 10
-LEVEL_S = 60.0
-SIGNS = "\u2600\u2602"
+LEVEL_S = 20.0
 
 Session = Sequence[bytes]
 Report = Callable[[str], None]
@@ -52,26 +51,28 @@ class BesiegedRoom:
     """`run` plays it to the end; then `failure` says what went wrong, if anything did, and `copy` what it holds.
 
     `sent` are the attacks in order, to play again what failed. `fates` counts them by kind and fate.
+    `differs` says that a newcomer sees other hostile text than who was there.
     """
 
-    def __init__(self, server: ServerProcess, document: str, random: Random, tokens: Iterator[str]) -> None:
-        self._server, self.document, self._random, self._tokens = server, document, random, tokens
+    def __init__(self, server: ServerProcess, document: str, random: Random, tokens: Iterator[str], kind: str) -> None:
+        self._server, self.document, self._random, self._tokens, self._kind = server, document, random, tokens, kind
         self.honest = [Honest(server, document, f"honest-{sign}", sign) for sign in SIGNS]
         self.fates: Counter[str] = Counter()
         self.closes: Counter[int] = Counter()
         self.sent: list[tuple[str, bytes]] = []
         self.failure: str | None = None
         self.copy: Copy | None = None
+        self.differs = False
         self._turn = asyncio.Lock()
 
-    async def run(self, mutated: int, forged: int, sessions: Sequence[Session], report: Report) -> None:
+    async def run(self, attacks: int, sessions: Sequence[Session], report: Report) -> None:
         """Write, attack, write, compare."""
-        attacks = self._attacks(mutated, forged, sessions)
+        drawn = self._attacks(attacks, sessions)
         try:
             await self._write()  # the text is a text before anybody can make something else of it
             async with asyncio.TaskGroup() as group:
                 for _ in range(ATTACKERS):
-                    group.create_task(self._attack(attacks, report))
+                    group.create_task(self._attack(drawn, report))
             for _ in SIGNS:
                 await self._write()
             self.copy = await self._level()
@@ -86,22 +87,19 @@ class BesiegedRoom:
         """How many the honest made."""
         return sum(honest.written for honest in self.honest)
 
-    def _attacks(self, mutated: int, forged: int, sessions: Sequence[Session]) -> Iterator[tuple[str, bytes]]:
-        """Kind and update of each, made when it is asked for. What is real is not counted."""
+    def _attacks(self, number: int, sessions: Sequence[Session]) -> Iterator[tuple[str, bytes]]:
+        """Kind and update of each, made when it is asked for. What is real comes on top."""
+        if self._kind == "forged":
+            yield from (("forged", self._forgery()) for _ in range(number))
+            return
         others = [update for session in sessions for update in session]
-        real, left = cycle(self._random.choice(sessions)), {"mutated": mutated, "forged": forged}
-        current, until_next = next(real), MUTANTS_OF_ONE_UPDATE
-        while any(left.values()):
-            [kind] = self._random.choices(list(left), list(left.values()))
-            left[kind] -= 1
-            if kind == "forged":
-                yield kind, self._forgery()
-                continue
-            yield kind, damage(self._random, current, others)
-            until_next -= 1
-            if not until_next:
-                yield "real", current
-                current, until_next = next(real), MUTANTS_OF_ONE_UPDATE
+        real = cycle(self._random.choice(sessions))
+        while number > 0:
+            current = next(real)
+            for _ in range(min(number, MUTANTS_OF_ONE_UPDATE)):
+                yield "mutated", damage(self._random, current, others)
+            number -= MUTANTS_OF_ONE_UPDATE
+            yield "real", current
 
     def _forgery(self) -> bytes:
         known = Copy.clocks_of(self.honest[0].doc)
@@ -114,7 +112,8 @@ class BesiegedRoom:
                 self.sent.append((kind, update))
                 fate = await attacker.offer(update)
                 self.fates[f"{kind} {fate}"] += 1
-                report(kind)
+                if kind != "real":
+                    report(kind)
                 if len(self.sent) % ATTACKS_PER_EDIT == 0:
                     await self._write()
         finally:
@@ -130,13 +129,16 @@ class BesiegedRoom:
 
     async def _level(self) -> Copy:
         """What everyone holds in the end, a newcomer too. Raises `Poisoned` when they do not come to agree."""
-        last: list[Copy] = []
+        last: str | None = None
         try:
             async with asyncio.timeout(LEVEL_S):
                 while True:
-                    last = [Copy.of(honest.doc) for honest in self.honest]
-                    last.append(await open_copy(self._server, self.document))
-                    if last.count(last[0]) == len(last):
-                        return last[0]
+                    first, second = (Copy.of(honest.doc) for honest in self.honest)
+                    late = await open_copy(self._server, self.document)
+                    last = late.difference(first) or late.difference(second)
+                    if last is None:
+                        self.differs = not late.text == first.text == second.text
+                        return late
+                    await asyncio.sleep(RETRY_S)
         except TimeoutError:
-            raise Poisoned(f"copies differ: {[len(copy.text) for copy in last]} characters") from None
+            raise Poisoned(f"copies differ from a newcomer's: {last}") from None
