@@ -77,16 +77,19 @@ class Honest:
         self._client: Client | None = None
 
     async def client(self) -> Client:
-        """The connection; a new one where the last was closed."""
-        async with asyncio.timeout(ARRIVAL_S):
-            while self._client is None or self._client.closed is not None:
-                if self._client is not None:
-                    self._left(self._client)
-                fresh = self._prepared()
-                try:
-                    self._client = await fresh.__aenter__()
-                except (OSError, InvalidHandshake, ConnectionClosed):
-                    await asyncio.sleep(RETRY_S)
+        """The connection; a new one where the last was closed. Raises `Poisoned`."""
+        try:
+            async with asyncio.timeout(ARRIVAL_S):
+                while self._client is None or self._client.closed is not None:
+                    if self._client is not None:
+                        self._left(self._client)
+                    fresh = self._prepared()
+                    try:
+                        self._client = await fresh.__aenter__()
+                    except (OSError, InvalidHandshake, ConnectionClosed):
+                        await asyncio.sleep(RETRY_S)
+        except TimeoutError:
+            raise Poisoned(f"{self._name} is not let in") from None
         return self._client
 
     def _prepared(self) -> Client:

@@ -13,7 +13,8 @@ class Verdict:
     """What a siege found. `resident_mb` is the server's memory with no room open: before it, and after each wave.
 
     A room is `poisoned` when honest edits do not arrive, are lost, doubled or in another order, when copies are not
-    equally far, or when it cannot be opened. `differing` counts, by kind, rooms where only what attackers wrote differs.
+    equally far, or when it cannot be opened. `differing` counts, by kind, rooms where only what attackers wrote does
+    not look the same to everyone.
     """
 
     sent: Counter[str] = field(default_factory=Counter)
