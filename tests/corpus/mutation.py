@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from random import Random
 
 from collab_server.wire.lib0 import prefixed, varuint
@@ -46,9 +46,12 @@ Content = tuple[int, bytes, int]
 """Kind, body, and how many clocks it takes."""
 
 
-def forge(random: Random, known: Mapping[int, int]) -> bytes:
-    """Valid structs whose authors, neighbours, parents, keys and kinds are drawn by lot from what a room holds."""
-    clients = list(known) or [1]
+def forge(random: Random, known: Mapping[int, int], spared: Container[int] = ()) -> bytes:
+    """Valid structs whose authors, neighbours, parents, keys and kinds are drawn by lot from what a room holds.
+
+    Nothing is written in the name of the `spared` clients and nothing of theirs is deleted; it can be a neighbour.
+    """
+    clients = [client for client in known if client not in spared] or [1]
     authors = random.sample(clients, min(len(clients), random.randint(0, 2)))
     if len(clients) < 5 and (not authors or random.random() < 0.2):
         authors.append(random.randrange(1, 2**20))

@@ -72,6 +72,11 @@ class ServerProcess:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def runs(self) -> bool:
+        """Whether its supervisor is there, which starts a server that died again."""
+        return self._process is not None and self._process.poll() is None
+
     def _children(self) -> list[str]:
         pid = self.supervisor_pid
         return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
