@@ -139,7 +139,7 @@ class Honest:
     async def _close(self, client: Client) -> None:
         try:
             await client.__aexit__(None, None, None)
-        except RuntimeError:  # what the server took one after the other the library refuses at once: Yjs would not
+        except RuntimeError:  # pycrdt refuses gathered in one frame what the server took one by one
             self.reloads += 1
             self._begin_anew()
 
