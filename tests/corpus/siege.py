@@ -52,6 +52,7 @@ class Siege:
         self._tokens = cycle([token(server, f"mallory-{number}") for number in range(NAMES)])
         self._copies: dict[str, Copy] = {}
         self._differing: set[str] = set()
+        self._earlier_deaths = self._crashes()
         self.verdict = Verdict()
 
     async def run(self, asked: Mapping[str, int], report: Report, until: float = inf) -> Verdict:
@@ -73,12 +74,13 @@ class Siege:
 
     def _room(self, wave: int, seat: int, kind: str) -> BesiegedRoom:
         random = Random(f"{self._seed} {wave} {seat}")
-        return BesiegedRoom(self._server, f"{kind}-{wave}-{seat}", random, self._tokens, kind)
+        return BesiegedRoom(self._server, f"{kind}-{self._seed}-{wave}-{seat}", random, self._tokens, kind)
 
     def _note(self, room: BesiegedRoom, died: bool) -> None:
         found = self.verdict
         found.rooms += 1
         found.edits += room.edits
+        found.reloads += room.reloads
         found.sent.update(kind for kind, _update in room.sent)
         found.fates += room.fates
         found.closes += room.closes
@@ -102,6 +104,9 @@ class Siege:
             self.verdict.rebuilds = by_label(self._server, "collab_room_rebuilds_total")
 
     def _deaths(self) -> int:
+        return self._crashes() - self._earlier_deaths
+
+    def _crashes(self) -> int:
         return self._server.output.count("server_crashed")
 
     async def _open_cold(self) -> None:
@@ -146,16 +151,16 @@ def _share(whole: int, at: int, parts: int) -> int:
     return whole * (at + 1) // parts - whole * at // parts
 
 
-def real_sessions(seed: int) -> list[list[bytes]]:
+def real_sessions(seed: int, updates: int) -> list[list[bytes]]:
     """What mutants are made of."""
-    return [session.updates for session in parse(generate(seed, REAL_UPDATES)).sessions]
+    return [session.updates for session in parse(generate(seed, updates)).sessions]
 
 
 async def _besieged(server: ServerProcess, asked: argparse.Namespace, folder: Path) -> Verdict:
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     attacks = {"mutated": asked.mutated, "forged": asked.forged}
     until = time.monotonic() + asked.minutes * 60
-    siege = Siege(server, asked.seed, real_sessions(asked.seed), folder)
+    siege = Siege(server, asked.seed, real_sessions(asked.seed, REAL_UPDATES), folder)
     with Progress(TextColumn("{task.description}"), *columns, console=Console(stderr=True)) as progress:
         bars = {kind: progress.add_task(kind, total=total) for kind, total in attacks.items()}
         return await siege.run(attacks, lambda kind: progress.advance(bars[kind]), until)

@@ -71,10 +71,12 @@ class Honest:
 
     def __init__(self, server: ServerProcess, document: str, name: str, sign: str) -> None:
         self._server, self._document, self._name, self.sign = server, document, name, sign
-        self.doc: Doc[Text] = Doc()
+        self.client_ids: set[int] = set()
+        self.reloads = 0
         self.written = 0
         self.closes: Counter[int] = Counter()
         self._client: Client | None = None
+        self._begin_anew()
 
     async def client(self) -> Client:
         """The connection; a new one where the last was closed. Raises `Poisoned`."""
@@ -82,7 +84,7 @@ class Honest:
             async with asyncio.timeout(ARRIVAL_S):
                 while self._client is None or self._client.closed is not None:
                     if self._client is not None:
-                        self._left(self._client)
+                        await self._left(self._client)
                     fresh = self._prepared()
                     try:
                         self._client = await fresh.__aenter__()
@@ -97,11 +99,12 @@ class Honest:
         fresh.doc, fresh.text = self.doc, self.doc.get("content", type=Text)
         return fresh
 
-    def _left(self, client: Client) -> None:
+    async def _left(self, client: Client) -> None:
         assert client.closed is not None
         code, reason = client.closed
         self.closes[code] += 1
         self._client = None
+        await self._close(client)
         if code not in FORGIVEN:
             raise Poisoned(f"{self._name} was closed with {code} {reason}")
 
@@ -131,4 +134,15 @@ class Honest:
     async def leave(self) -> None:
         """Close the connection."""
         if self._client is not None:
-            await self._client.__aexit__(None, None, None)
+            await self._close(self._client)
+
+    async def _close(self, client: Client) -> None:
+        try:
+            await client.__aexit__(None, None, None)
+        except RuntimeError:  # pycrdt refuses gathered in one frame what the server took one by one
+            self.reloads += 1
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self.doc: Doc[Text] = Doc()
+        self.client_ids.add(self.doc.client_id)

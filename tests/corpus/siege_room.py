@@ -87,6 +87,11 @@ class BesiegedRoom:
         """How many the honest made."""
         return sum(honest.written for honest in self.honest)
 
+    @property
+    def reloads(self) -> int:
+        """How often the CRDT library of one refused what the server had sent, so that it had to begin anew."""
+        return sum(honest.reloads for honest in self.honest)
+
     def _attacks(self, number: int, sessions: Sequence[Session]) -> Iterator[tuple[str, bytes]]:
         """Kind and update of each, made when it is asked for. What is real comes on top."""
         if self._kind == "forged":
@@ -103,7 +108,7 @@ class BesiegedRoom:
 
     def _forgery(self) -> bytes:
         known = Copy.clocks_of(self.honest[0].doc)
-        return forge(self._random, known, {honest.doc.client_id for honest in self.honest})
+        return forge(self._random, known, set().union(*(honest.client_ids for honest in self.honest)))
 
     async def _attack(self, attacks: Iterator[tuple[str, bytes]], report: Report) -> None:
         attacker = Attacker(self._server.ws_port, self.document, self._tokens, self.closes)

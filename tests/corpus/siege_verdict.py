@@ -24,6 +24,7 @@ class Verdict:
     rebuilds: dict[str, int] = field(default_factory=dict)
     rooms: int = 0
     edits: int = 0
+    reloads: int = 0
     poisoned: dict[str, str] = field(default_factory=dict)
     differing: Counter[str] = field(default_factory=Counter)
     deaths: int = 0
@@ -50,6 +51,7 @@ class Verdict:
             "honest edits": f"{self.edits} in {self.rooms} rooms",
             "MB": " ".join(f"{mb:.0f}" for mb in self.resident_mb),
             "growth MB": f"{self.growth_mb:.1f} (at most {MOST_GROWTH_MB:.0f})",
+            "pycrdt reloaded": f"{self.reloads} times (docs/guarantees.md)",
             "hostile text": f"differs between copies in {dict(self.differing) or 0} rooms (docs/guarantees.md)",
             "process deaths": self.deaths,
             "rooms poisoned": self.poisoned or 0,

@@ -7,19 +7,35 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
+import pytest
+
 from tests.corpus.siege import SETTINGS, Siege, real_sessions
-from tests.services.fixtures_server import StartServer
+from tests.services.fixtures_postgres import PostgresOfMajor
+from tests.services.running import running_server
+from tests.services.server import ServerProcess
 
 MUTATED, FORGED, SEED = 1_500, 500, 20_251_121
 
 
+@pytest.fixture(scope="module")
+def server(postgres_of_major: PostgresOfMajor, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with running_server(postgres_of_major, tmp_path_factory, **SETTINGS) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def sessions(node_packages: Path) -> list[list[bytes]]:
+    return real_sessions(SEED, 400)
+
+
 async def test_hostile_updates_in_bulk_end_no_process_and_poison_no_room(
-    start_server: StartServer, node_packages: Path, tmp_path: Path
+    server: ServerProcess, sessions: list[list[bytes]], tmp_path: Path
 ) -> None:
-    siege = Siege(start_server(**SETTINGS), SEED, real_sessions(SEED), tmp_path)
+    siege = Siege(server, SEED, sessions, tmp_path)
     verdict = await siege.run({"mutated": MUTATED, "forged": FORGED}, lambda _kind: None)
     assert verdict.holds, str(verdict)
     assert (verdict.sent["mutated"], verdict.sent["forged"]) == (MUTATED, FORGED)
@@ -32,16 +48,15 @@ async def test_hostile_updates_in_bulk_end_no_process_and_poison_no_room(
 
 
 async def test_a_siege_notices_a_process_that_dies_and_everyone_comes_back(
-    start_server: StartServer, node_packages: Path, tmp_path: Path
+    server: ServerProcess, sessions: list[list[bytes]], tmp_path: Path
 ) -> None:
-    server = start_server(**SETTINGS)
     attacks = count(1)
 
     def kill_once(_kind: str) -> None:
         if next(attacks) == 100:
             os.kill(server.pid, signal.SIGSEGV)
 
-    verdict = await Siege(server, SEED, real_sessions(SEED), tmp_path).run({"mutated": 300}, kill_once)
+    verdict = await Siege(server, SEED + 1, sessions, tmp_path).run({"mutated": 200}, kill_once)
     assert not verdict.holds
     assert (verdict.deaths, verdict.poisoned) == (1, {})
-    assert verdict.sent["mutated"] == 300
+    assert verdict.sent["mutated"] == 200
