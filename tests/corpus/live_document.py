@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pycrdt import Doc
+from pycrdt import Doc, Text
 
 from collab_server.firewall import UpdateGap, UpdateRefused, check_state_vector, check_update
 from collab_server.surrogates import SurrogatePairs
@@ -51,6 +51,10 @@ class LiveDocument:
         if check_state_vector(self._doc.get_state()) != self.known:
             raise Disagreement(f"set aside: {update.hex()} at {self.known}")
         return "applied"
+
+    def text(self, name: str) -> str:
+        """What the text of that name reads."""
+        return str(self._doc.get(name, type=Text))
 
     def verify(self) -> None:
         """A fresh document built from this one's state knows as much: it can still be sent and stored."""

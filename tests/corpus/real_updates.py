@@ -57,6 +57,18 @@ def read_content(states: Iterable[bytes]) -> list[object]:
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
+def merge_with_yjs(seed: int, sessions: Iterable[Iterable[bytes]]) -> list[tuple[list[bytes], list[bytes]]]:
+    """For each session all its updates as one: merged, as a document's state, as that of one that collects no garbage.
+
+    And the states of documents that know a part of it, up to any clocks.
+    """
+    lines = "".join(" ".join(base64.b64encode(update).decode() for update in updates) + "\n" for updates in sessions)
+    command = ["node", str(EDITORS_GENERATOR), "merge", str(seed)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300, input=lines)
+    decoded = [[base64.b64decode(state) for state in line.split()] for line in done.stdout.splitlines()]
+    return [(states[:3], states[3:]) for states in decoded]
+
+
 def parse(lines: str) -> RealUpdates:
     """Read the generator's lines."""
     found = RealUpdates()

@@ -1,9 +1,12 @@
 // Writes what real editors send to a server, one message a line, as generate_updates.mjs does: 2 to 4 people in one
 // document, each with an editor in a page of their own, who type, paste, compose, format, undo, see each other late, and go
-// offline and come back. After the `state` of a session comes its `content`: what everybody ends up with, as JSON.
+// offline and come back. After the `state` of a session comes its `content`: what everybody ends up with, as JSON. It is
+// missing where an undo wrote something crossed, which copies of Yjs itself read differently (`crossed`, below).
 //
 // Usage: node generate_editor_updates.mjs <seed> <updates> <editor>...    at least so many of each
 //        node generate_editor_updates.mjs read < lines    prints the content of each line's state (base64)
+//        node generate_editor_updates.mjs merge < lines   prints each line's updates as one: merged, and as states of documents
+//            that collect garbage and do not, and then states of documents that know a part, cut anywhere
 import * as Y from 'yjs'
 import { createInterface } from 'node:readline'
 import { seeded } from './seeded.mjs'
@@ -22,6 +25,27 @@ const asJson = type => {
 }
 const sorted = object => Object.fromEntries(Object.entries(object).sort(([a], [b]) => a < b ? -1 : 1))
 const content = doc => JSON.stringify({ text: asJson(doc.getText('content')), xml: asJson(doc.getXmlFragment('xml')) })
+
+// Whether something stands before what it should stand behind: its right origin is left of its origin. Yjs's undo may write
+// that (yjs issue 794), and where it ends up depends on where a copy happens to have cut the text.
+const crossed = doc => {
+  const places = new Map() // of the first clock of every item in its list
+  const found = []
+  for (const structs of doc.store.clients.values()) {
+    for (const item of structs) {
+      if (item instanceof Y.Item && item.left === null) {
+        let place = 0
+        for (let each = item; each !== null; each = each.right) {
+          places.set(each, place++)
+          found.push(each)
+        }
+      }
+    }
+  }
+  return found.some(item => item.parentSub === null && item.origin !== null && item.rightOrigin !== null &&
+    places.get(Y.getItem(doc.store, item.rightOrigin)) <= places.get(Y.getItem(doc.store, item.origin)) &&
+    !(item.origin.client === item.rightOrigin.client && item.origin.clock < item.rightOrigin.clock))
+}
 
 const write = (session, kind, bytes) => process.stdout.write(`${session} ${kind} ${bytes.length} ${Buffer.from(bytes).toString('base64')}\n`)
 
@@ -88,7 +112,14 @@ const play = (Editor, session, chosen) => {
   for (let round = 0; round < 10; round++) people.forEach(person => person.catchUp())
   people.forEach(person => person.editor.end())
   write(session, 'state', Y.encodeStateVector(room))
-  write(session, 'content', Buffer.from(content(room)))
+  if (!crossed(room)) write(session, 'content', Buffer.from(content(room)))
+}
+
+// A document that knows each client up to any clock, as far as that needs nothing it does not know.
+const partOf = (doc, below) => {
+  const some = new Map([...Y.decodeStateVector(Y.encodeStateVector(doc))].map(([client, clock]) => [client, below(3) ? below(clock + 1) : clock]))
+  const until = clocks => Y.createDocFromSnapshot(doc, Y.createSnapshot(Y.createDeleteSet(), clocks), new Y.Doc({ gc: false }))
+  return until(Y.decodeStateVector(Y.encodeStateVector(until(some))))
 }
 
 let written = 0
@@ -98,6 +129,18 @@ if (seed === 'read') {
     const doc = new Y.Doc()
     Y.applyUpdate(doc, Buffer.from(line, 'base64'))
     console.log(content(doc))
+  }
+} else if (seed === 'merge') {
+  const { below } = seeded(Number(wanted))
+  for await (const line of createInterface({ input: process.stdin })) {
+    const updates = line.split(' ').map(update => Buffer.from(update, 'base64'))
+    const [collected, kept] = [true, false].map(gc => {
+      const doc = new Y.Doc({ gc })
+      updates.forEach(update => Y.applyUpdate(doc, update))
+      return doc
+    })
+    const states = [collected, kept, ...Array.from({ length: 8 }, () => partOf(kept, below))].map(doc => Y.encodeStateAsUpdate(doc))
+    console.log([Y.mergeUpdates(updates), ...states].map(bytes => Buffer.from(bytes).toString('base64')).join(' '))
   }
 } else {
   for (const editor of editors) {
