@@ -22,7 +22,7 @@ def document() -> LiveDocument:
 
 
 def test_a_value_of_several_characters_is_refused() -> None:
-    """Cut in two, it outlives its parent: a few small updates then hang the process or kill it (tests/corpus/forged.py)."""
+    """Cut in two, it outlives its parent: small updates then hang the process or kill it (tests/corpus/forged.py)."""
     assert document().offer(update(structs(7, 0, [item(4, text("abcd"), parent=(5, 0), key="x")]))) == "key"
     assert document().offer(update(structs(7, 0, [item(4, text("abcd"), origin=(6, 0))]))) == "key"
     assert document().offer(update(structs(7, 0, [item(8, b"\x02\x7e\x7e", origin=(6, 0))]))) == "key"
