@@ -1,7 +1,7 @@
 """The siege of `tests/corpus/siege.py`, shrunk: hostile updates in bulk at the socket, while honest people write.
 
 Promise 4 (T19, T29, F17): no process ends, no honest edit is lost, every room opens again from storage. What
-forgeries are known to do to one room of twenty (docs/guarantees.md) is let pass here; `make siege` counts it as a failure.
+forgeries are known to do to one room of twenty (docs/guarantees.md) is let pass here; `make siege` fails on it.
 """
 
 from __future__ import annotations
