@@ -53,7 +53,8 @@ class Copy:
             clocks = {client: (self.clocks.get(client, 0), other.clocks.get(client, 0)) for client in clients}
             return f"(one, other) clocks of clients: {clocks}"
         if _honest(self.text) != _honest(other.text):
-            return f"texts {self.text!r} and {other.text!r}"
+            moved = sorted(_honest(self.text)) == sorted(_honest(other.text))
+            return f"{'edits moved' if moved else 'edits lost'}: {self.text!r} and {other.text!r}"
         return None
 
     @staticmethod

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 MOST_GROWTH_MB = 24.0
+KNOWN = ("edits moved: ", "(key)")  # what forgeries still do in one room of twenty: docs/guarantees.md, not promised
 
 
 @dataclass(slots=True)
@@ -40,6 +41,15 @@ class Verdict:
     def holds(self) -> bool:
         """Whether the server kept its promise."""
         return not self.deaths and not self.poisoned and self.growth_mb <= MOST_GROWTH_MB
+
+    @property
+    def news(self) -> dict[str, str]:
+        """Poisoned rooms but those where forgeries did what is known of them."""
+        return {
+            room: why
+            for room, why in self.poisoned.items()
+            if not (room.startswith("forged") and any(known in why for known in KNOWN))
+        }
 
     def __str__(self) -> str:
         lines = {
