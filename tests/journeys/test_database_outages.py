@@ -192,19 +192,20 @@ async def test_a_connection_that_is_cut_in_the_middle_of_a_commit_loses_nothing(
     async with Relay(postgres_server.port) as relay:
         server = await asyncio.to_thread(start_server, auth="open", database_url=through(relay, postgres_server))
         async with Client(server.websocket_url, "unknown") as ada:
-            await ada.type("<0>")
-            await until_journaled_at(postgres_server, 1)
+            for number in (0, 1):  # the first leases its client id: what the second is stored with is prepared then
+                await ada.type(f"<{number}>")
+                await until_journaled_at(postgres_server, number + 1)
             await until_gone(server, BACKLOG)
             (relay.lose_answers if lost == "answer" else relay.lose_questions)()
-            await ada.type("<1>")
+            await ada.type("<2>")
             await until_more(server, BACKLOG, 0)
             if lost == "answer":
-                await until_journaled_at(postgres_server, 2)
+                await until_journaled_at(postgres_server, 3)
             relay.cut()
             await until_gone(server, BACKLOG)
-            await until_journaled_at(postgres_server, 3 if lost == "answer" else 2)
+            await until_journaled_at(postgres_server, 4 if lost == "answer" else 3)
             shown = str(ada.text)
-        assert shown == "<0><1>"
+        assert shown == "<0><1><2>"
         assert await stored_text(server, "unknown") == shown
         assert await asyncio.to_thread(server.stop) == 0  # a checkpoint folds the double
 

@@ -33,8 +33,10 @@ from persistence.blobs import BlobsUnavailable
 from persistence.catalog import CatalogUnavailable, Document
 from persistence.checkpoints import CheckpointsUnavailable
 from persistence.documents import Documents
+from persistence.histories import HistoriesUnavailable
 from persistence.history import FIRST_ID, HistoryUnavailable
 from persistence.journal import JournalUnavailable
+from persistence.leases import LeasesUnavailable
 from persistence.pruner import ID_BITS, SHARD_BITS, Pruner
 from persistence.recorder import Recorder, RecorderStopped
 from tests.simulation.clients import CLOSED, LIMITS, OPENED, Client
@@ -181,6 +183,8 @@ class ServerTask:
         table = line("table", world.table, CheckpointsUnavailable, checker.checkpoints)
         blobs = line("blobs", world.blobs, BlobsUnavailable, checker.bodies)
         catalog = line("catalog", world.catalog, CatalogUnavailable, world.unseen)
+        leases = line("catalog", world.leases, LeasesUnavailable, world.unseen)
+        histories = line("catalog", world.histories, HistoriesUnavailable, world.unseen)
         sandbox = InLoopSandbox(loop, chance, weather, parts.instead)
         self.bus = SimulatedBus(self.process.name, world.network, self.process, chance)
         self.recorder = Recorder(journal, world.plan.backlog_bytes, clock=loop.time)
@@ -208,6 +212,8 @@ class ServerTask:
             documents=Documents(table, blobs),
             checkpointer=parts.checkpointer(catalog, table, blobs, sandbox),
             journal=journal,
+            leases=leases,
+            histories=histories,
             recorder=self.recorder,
             bus=self.bus,
             offload=offload,

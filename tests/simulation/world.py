@@ -26,8 +26,10 @@ from persistence.checkpointer import Checkpointer, CheckpointRefused, Overtaken
 from persistence.checkpoints_memory import MemoryCheckpointTable
 from persistence.documents import DocumentUnloadable
 from persistence.errors import StorageUnavailable
+from persistence.histories_memory import MemoryHistories
 from persistence.history_memory import MemoryHistory
 from persistence.journal_memory import MemoryJournal
+from persistence.leases_memory import MemoryLeaseTable
 from persistence.recorder import RecorderStopped
 from persistence.replay import replay
 from persistence.sandbox import SandboxFailed
@@ -139,6 +141,8 @@ class World:
         self.journal = MemoryJournal(self.catalog)
         self.table = parts.table(self.journal)
         self.history = MemoryHistory(self.table, self.catalog)
+        self.leases = MemoryLeaseTable(self.journal)
+        self.histories = MemoryHistories(self.catalog, self.journal, self.table)
         self.blobs = MemoryBlobs()
         self.checker = Checker(self, self.document.id, self.table, self.blobs)
         self.network = LossyNetwork(self.loop, chance, self.plan.loss)

@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 
 from collab_server.errors import Refused
 from collab_server.rooms import registry as registry_module
+from collab_server.rooms import triggers as triggers_module
 from collab_server.wire.messages import Update
 from persistence import recorder as recorder_module
 from persistence.journal import JournalEntry
@@ -94,7 +95,8 @@ async def test_no_edit_is_lost_beside_checkpoints_unloading_reloading_and_outage
     monkeypatch: pytest.MonkeyPatch, seed: int
 ) -> None:
     monkeypatch.setattr(registry_module, "HOUSEKEEPING_EVERY_S", 0.003)
-    monkeypatch.setattr(registry_module, "RETRY_CHECKPOINT_AFTER_S", 0.01)
+    monkeypatch.setattr(triggers_module, "RETRY_FIRST_S", 0.01)
+    monkeypatch.setattr(triggers_module, "RETRY_CAP_S", 0.01)
     monkeypatch.setattr(recorder_module, "BACKOFF_CAP_S", 0.01)
     with capture_logs():  # hundreds of tracebacks, which take longer to print than all the rest
         await hammer(random.Random(seed))
