@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from commands.cli import app
+
+
+@pytest.fixture(autouse=True)
+def the_log_of_others_stays_theirs() -> Iterator[None]:
+    """The command sends the log to its own standard error, which is gone afterwards."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.mark.parametrize(

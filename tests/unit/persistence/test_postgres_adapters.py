@@ -34,6 +34,7 @@ async def test_a_journal_row_holds_everything_about_its_update(postgres_pool: as
         "reach": b"\x00",
         "created_at": None,
         "folded_into": None,
+        "epoch": 0,
     }
 
 
