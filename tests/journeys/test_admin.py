@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -16,7 +15,7 @@ from persistence.embedded_postgres import EmbeddedPostgres
 from tests.services.client import Client
 from tests.services.fixtures_postgres import PostgresOfMajor
 from tests.services.fixtures_server import StartServer
-from tests.services.running import admin_get, admin_json, metric, running_server, until_metric
+from tests.services.running import admin_get, admin_json, metric, running_server, until_metric, until_ready
 from tests.services.server import ServerProcess
 from tests.services.tokens import token
 
@@ -163,15 +162,6 @@ def test_metrics_are_valid_for_prometheus(server: ServerProcess) -> None:
     families = list(text_string_to_metric_families(admin_get(server, "/metrics")[1].decode()))
     assert {"collab_connections", "collab_rooms", "collab_loop_lag_seconds"} <= {family.name for family in families}
     assert all(family.documentation for family in families)
-
-
-async def until_ready(server: ServerProcess, status: int) -> dict[str, Any]:
-    async with asyncio.timeout(45):
-        while True:
-            found, report = await asyncio.to_thread(admin_json, server, "/readyz")
-            if found == status:
-                return dict(report)
-            await asyncio.sleep(0.1)
 
 
 async def test_readiness_follows_the_database_and_names_it(

@@ -25,7 +25,7 @@ from persistence.embedded_postgres import EmbeddedPostgres
 from tests.services.client import Client
 from tests.services.fixtures_server import StartServer
 from tests.services.outages import no_file_grows, pause, paused, resume, set_read_only, start_again
-from tests.services.running import admin_json, journaled, metric, until_gone, until_journaled, until_metric
+from tests.services.running import admin_json, journaled, metric, until_gone, until_journaled, until_metric, until_ready
 from tests.services.server import ServerProcess
 from tests.services.tcp_relay import Relay
 
@@ -56,15 +56,6 @@ async def read_only(server: EmbeddedPostgres) -> AsyncIterator[None]:
 
 Outage = Callable[[EmbeddedPostgres], Any]
 OUTAGES = pytest.mark.parametrize("outage", [gone, paused, read_only], ids=["gone", "hung", "read-only"])
-
-
-async def until_ready(server: ServerProcess, status: int) -> dict[str, Any]:
-    async with asyncio.timeout(30):
-        while True:
-            found, report = await asyncio.to_thread(admin_json, server, "/readyz")
-            if found == status:
-                return dict(report)
-            await asyncio.sleep(0.05)
 
 
 async def until_more(server: ServerProcess, name: str, value: float) -> None:

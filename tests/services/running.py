@@ -67,6 +67,16 @@ def metric(server: ServerProcess, name: str, /, **labels: str) -> float:
     return 0.0
 
 
+async def until_ready(server: ServerProcess, status: int) -> dict[str, Any]:
+    """Wait until `/readyz` answers with `status`; its report."""
+    async with asyncio.timeout(45):
+        while True:
+            found, report = await asyncio.to_thread(admin_json, server, "/readyz")
+            if found == status:
+                return dict(report)
+            await asyncio.sleep(0.05)
+
+
 async def until_metric(server: ServerProcess, name: str, value: float, /, **labels: str) -> None:
     """Wait until that sample is `value`: what ends a connection is counted before the peer sees it, but not long."""
     async with asyncio.timeout(20):
