@@ -39,7 +39,7 @@ GATHER_S = 0.008
 # these, and no honest update is of more than a few thousand clients.
 ENTRY_SHARE, ENTRY_EXTRAS = 5, 64_000
 BACKOFF_FIRST_S = 0.05
-BACKOFF_CAP_S = 5.0
+BACKOFF_CAP_S = 1.0  # people wait for "stored" as long once the journal is back
 
 DurableListener = Callable[[int], None]
 RefusalListener = Callable[[int, JournalEntry, str], None]

@@ -80,7 +80,7 @@ class Registry:
         self._clock = clock
         self._loading: dict[str, asyncio.Task[Room]] = {}
         self._triggers = Triggers(rules)
-        self._empty: dict[Room, float] = {}  # room → when it may be dropped
+        self._empty: dict[Room, float] = {}  # room → when it may be dropped; the first has been empty for longest
         self._checkpointing: dict[Room, asyncio.Task[None]] = {}
         self._unsettled: dict[UUID, int] = {}  # document of a broken room → the newest ticket that room was given
         self._tasks = Tasks()
@@ -124,7 +124,7 @@ class Registry:
         """At the bound the room that has been empty for longest goes at once, for the one who tries again."""
         if len(self.rooms) + len(self._loading) >= self._rules.max_rooms:
             if self._empty:
-                self._empty[min(self._empty, key=self._empty.__getitem__)] = self._clock()
+                self._empty[next(iter(self._empty))] = self._clock()
             raise Refused(Close.TOO_MANY_ROOMS)
 
     async def _load(self, document: Document) -> Room:
@@ -245,6 +245,7 @@ class Registry:
     def release(self, room: Room) -> None:
         """A member left: a room without members is dropped after the grace time."""
         if room.is_empty and self.rooms.get(room.document.name) is room:
+            self._empty.pop(room, None)
             self._empty[room] = self._clock() + self._triggers.grace_s()
 
     def _greet_peers(self) -> None:

@@ -183,6 +183,7 @@ async def test_readiness_follows_the_database_and_names_it(
         await postgres_server.start(postgres_server.folder, port=port)
         assert (await until_ready(server, 200))["dependencies"]["database"]["ok"]
         assert ada.closed is None
+        await until_metric(server, "collab_edit_to_durable_seconds_count", 2)  # ready is not yet: nothing waits
     server.kill()  # nothing but the database remembers
     server.start()
     async with Client(server.websocket_url, "through-an-outage") as bob:
