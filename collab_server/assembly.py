@@ -29,11 +29,14 @@ from collab_server.admission import Admission
 from collab_server.bus import Bus
 from collab_server.bus_memory import MemoryBus
 from collab_server.bus_redis import RedisBus
+from collab_server.control import Control
 from collab_server.crash_bars import CrashBars
+from collab_server.envelopes import SPEAKS
 from collab_server.errors import ConfigurationError
 from collab_server.health import Health
 from collab_server.heartbeat import Heartbeat
 from collab_server.http_port import HttpPort
+from collab_server.neighbours import Neighbours
 from collab_server.pruning import Pruning
 from collab_server.rooms.acknowledgements import Acknowledgements
 from collab_server.rooms.bounds import RoomBounds
@@ -101,6 +104,8 @@ async def assembled(
         pool = await _database(settings, announce, stack)
         blobs = await _blobs(settings, announce, stack)
         bus = await _bus(settings, announce, stack)
+        control = Control(bus, metrics)
+        neighbours = Neighbours(control, metrics, speaks=SPEAKS)
         authenticator, dev_keys = await _authenticator(settings, announce, stack)
         keeping = QuarantineBounds(settings.quarantine_max_bytes, settings.quarantine_max_rows)
         journal = PostgresJournal(pool, hold_connection=True, bounds=keeping)
@@ -157,6 +162,10 @@ async def assembled(
             await admin.start()
             stack.push_async_callback(admin.close)
             started(f"http://{settings.host}:{admin.port}/readyz")
+        await control.start()
+        stack.push_async_callback(control.close)
+        watching.start(neighbours.watch(), "neighbours")
+        stack.callback(neighbours.say_leaving)
         heartbeat.start()  # last in, first out: what takes long while starting or stopping is no hang
         stack.callback(heartbeat.stop)
         yield Parts(settings, server, recorder, admin, dev_keys)

@@ -50,7 +50,7 @@ Receive = Callable[[Envelope], None]
 
 
 class BusUnavailable(Exception):
-    """The bus reaches no other task now. Local work goes on; `on_reconnect` is called when it is back."""
+    """The bus reaches no other task now. Local work goes on; `on_reconnect` tells when it is back."""
 
 
 class Bus(Protocol):
@@ -58,7 +58,7 @@ class Bus(Protocol):
 
     - `task_id` names this task: the origin of every envelope it publishes.
     - `is_alone` is true while no other task can hear: nothing needs to be put into envelopes then.
-    - `on_reconnect` (None or a plain function) is called in the loop whenever envelopes may have been lost in either
+    - Each of `on_reconnect` (plain functions) is called in the loop whenever envelopes may have been lost in either
       direction and the bus works again, after every subscription is in force: rooms then compare states (R005).
     - Envelopes of one origin for one document arrive in the order they were published, as long as none is lost.
     - Envelopes whose origin is this task (`task_id`) are not delivered back (R004).
@@ -68,7 +68,7 @@ class Bus(Protocol):
 
     task_id: str
     is_alone: bool
-    on_reconnect: Callable[[], None] | None
+    on_reconnect: list[Callable[[], None]]
 
     @property
     def dropped(self) -> int: ...

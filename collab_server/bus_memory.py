@@ -12,7 +12,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 from collab_server.bus import BusUnavailable, Envelope, Receive, check_task_id
-from collab_server.bus_parts import OutgoingQueue, Receivers
+from collab_server.bus_parts import OutgoingQueue, Receivers, call_each
 from collab_server.envelopes import came_from, decode, encode
 
 DEFAULT_QUEUE_BYTES = 32 * 1024 * 1024
@@ -71,7 +71,7 @@ class MemoryBus:
         check_task_id(task_id)
         self.task_id = task_id
         self.is_alone = False
-        self.on_reconnect: Callable[[], None] | None = None
+        self.on_reconnect: list[Callable[[], None]] = []
         self.malformed = 0
         self._own = task_id.encode()
         self._network = network or MemoryNetwork()
@@ -134,5 +134,4 @@ class MemoryBus:
                 asyncio.get_running_loop().call_soon(self._tell_reconnected)
 
     def _tell_reconnected(self) -> None:
-        if self.on_reconnect is not None:
-            self.on_reconnect()
+        call_each(self.on_reconnect)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import KeysView, Sequence
+from collections.abc import Callable, Iterable, KeysView, Sequence
 from uuid import UUID
 
 import structlog
@@ -104,3 +104,12 @@ class Receivers:
                 raise
             except BaseException:  # a panic inside pycrdt is no Exception, and must not end the reader either
                 log.exception("bus_receiver_failed", kind=envelope.kind, document_id=str(envelope.document_id))
+
+
+def call_each(listeners: Iterable[Callable[[], None]]) -> None:
+    """Tell each listener that envelopes may have been lost; what one of them raises is logged and ends there."""
+    for listener in listeners:
+        try:
+            listener()
+        except Exception:
+            log.exception("bus_reconnect_listener_failed")

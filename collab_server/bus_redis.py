@@ -15,7 +15,7 @@ from uuid import UUID
 import structlog
 
 from collab_server.bus import BusUnavailable, Envelope, Receive, check_task_id
-from collab_server.bus_parts import Receivers
+from collab_server.bus_parts import Receivers, call_each
 from collab_server.bus_redis_publisher import Publisher
 from collab_server.bus_redis_subscriber import Subscriber
 from collab_server.envelopes import MalformedEnvelope, came_from, decode, encode
@@ -47,7 +47,7 @@ class RedisBus:
         times = times or LinkTimes()
         self.task_id = task_id
         self.is_alone = False  # whoever listens is not known here
-        self.on_reconnect: Callable[[], None] | None = None
+        self.on_reconnect: list[Callable[[], None]] = []
         self.malformed = 0
         self._own = task_id.encode()
         self._prefix = key_prefix
@@ -117,9 +117,4 @@ class RedisBus:
         self._receivers.deliver(envelope)
 
     def _tell_reconnected(self) -> None:
-        if self.on_reconnect is None:
-            return
-        try:
-            self.on_reconnect()
-        except Exception:
-            log.exception("bus_reconnect_listener_failed")
+        call_each(self.on_reconnect)

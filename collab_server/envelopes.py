@@ -16,6 +16,8 @@ from uuid import UUID
 from collab_server.bus import Envelope, EnvelopeKind
 
 VERSION = 1
+SPEAKS = frozenset({VERSION})
+"""The versions this code reads."""
 _HEADER_BYTES = 4
 _DOCUMENT_ID_BYTES = 16
 _SIGNATURE_BYTES = 32

@@ -154,6 +154,7 @@ class Metrics:
         self.documents_large = Counter(
             "collab_documents_large", "Open documents that passed the soft bound of their size.", registry
         )
+        self.neighbours = Gauge("collab_neighbours", "Other tasks of the cluster that live.", registry=registry)
         self.bus_refused = ByLabel("collab_bus_refused", "Envelopes of other tasks refused.", "reason", registry)
         self.rooms_broken = Counter("collab_rooms_broken", "Copies of documents that broke in the CRDT.", registry)
         self.room_rebuilds = ByLabel(

@@ -91,7 +91,7 @@ class Registry:
 
     def start(self) -> None:
         """Begin checkpointing and dropping rooms."""
-        self._bus.on_reconnect = self._greet_peers
+        self._bus.on_reconnect.append(self._greet_peers)
         self._housekeeper = asyncio.create_task(self._keep_house(), name="room-housekeeper")
 
     # Opening

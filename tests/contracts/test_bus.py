@@ -287,7 +287,7 @@ async def test_a_closed_bus_leaves_no_task_and_may_be_closed_again(cluster: Clus
 async def test_an_outage_is_seen_by_ping_and_its_end_is_announced(cluster: Cluster) -> None:
     one, two = await pair(cluster)
     told, heard, document = [], Heard(), uuid4()
-    two.on_reconnect = lambda: told.append("two")
+    two.on_reconnect.append(lambda: told.append("two"))
     await two.subscribe(document, heard)
     await two.ping()
     cluster.cut()
@@ -302,7 +302,7 @@ async def test_an_outage_is_seen_by_ping_and_its_end_is_announced(cluster: Clust
 async def test_a_document_entered_during_an_outage_is_heard_after_it(cluster: Cluster) -> None:
     one, two = await pair(cluster)
     told, heard, document = [], Heard(), uuid4()
-    two.on_reconnect = lambda: told.append("two")
+    two.on_reconnect.append(lambda: told.append("two"))
     cluster.cut()
     await until_unreachable(two)
     documents = [document, *(uuid4() for _ in range(20))]
@@ -320,7 +320,7 @@ async def test_publishing_during_an_outage_keeps_the_newest_within_the_bound_and
 ) -> None:
     one, two = await cluster.bus("one", max_queued_bytes=10_000), await cluster.bus("two")
     told, heard, document = [], Heard(), uuid4()
-    one.on_reconnect = lambda: told.append("one")
+    one.on_reconnect.append(lambda: told.append("one"))
     await two.subscribe(document, heard)
     cluster.cut()
     await until_unreachable(one)
@@ -342,7 +342,7 @@ async def test_publishing_during_an_outage_keeps_the_newest_within_the_bound_and
 async def test_envelopes_given_up_for_lack_of_room_are_announced_too(cluster: Cluster) -> None:
     one, two = await cluster.bus("one", max_queued_bytes=10_000), await cluster.bus("two")
     told, heard, document = [], Heard(), uuid4()
-    one.on_reconnect = lambda: told.append("one")
+    one.on_reconnect.append(lambda: told.append("one"))
     await two.subscribe(document, heard)
     for number in range(50):
         one.publish(update("one", document, b"%03d" % number + bytes(1_000)))

@@ -142,7 +142,7 @@ async def test_a_bus_starts_while_redis_is_away(make_bus: MakeBus, redis_server:
     redis_server.stop()
     bus, heard, document = RedisBus(redis_server.url, "one", "test:", times=PATIENT), list[Envelope](), uuid4()
     told: list[None] = []
-    bus.on_reconnect = lambda: told.append(None)
+    bus.on_reconnect.append(lambda: told.append(None))
     await bus.start()
     await bus.subscribe(document, heard.append)
     bus.publish(update("one", document, b"early"))
@@ -162,7 +162,7 @@ async def test_a_lost_subscription_is_renewed_before_the_rooms_are_told(
     await two.subscribe(document, heard.append)
     await two.subscribe(None, heard.append)
     # Published from inside the announcement: whatever is sent once the rooms know must be heard.
-    two.on_reconnect = lambda: one.publish(update("one", document, b"after"))
+    two.on_reconnect.append(lambda: one.publish(update("one", document, b"after")))
     redis_server.command("CLIENT", "KILL", "TYPE", "pubsub")
     await until(lambda: [envelope.body for envelope in heard] == [b"after"])
 
@@ -189,7 +189,7 @@ async def test_a_hanging_redis_never_holds_the_loop_and_is_given_up(
     heard, document = list[Envelope](), uuid4()
     await two.subscribe(document, heard.append)
     told: list[None] = []
-    two.on_reconnect = lambda: told.append(None)
+    two.on_reconnect.append(lambda: told.append(None))
     redis_server.pause()
     loop = asyncio.get_running_loop()
     worst, began = 0.0, loop.time()
@@ -212,7 +212,7 @@ async def test_a_subscription_confirmed_too_late_is_announced(make_bus: MakeBus,
     patient = LinkTimes(call_s=0.2, heartbeat_s=30.0)
     bus, heard, document = RedisBus(redis_server.url, "one", "test:", times=patient), list[Envelope](), uuid4()
     told: list[None] = []
-    bus.on_reconnect = lambda: told.append(None)
+    bus.on_reconnect.append(lambda: told.append(None))
     await bus.start()
     await until_reachable(bus)
     redis_server.pause()
@@ -228,7 +228,7 @@ async def test_a_subscription_confirmed_too_late_is_announced(make_bus: MakeBus,
 
 async def test_an_idle_connection_is_probed_and_kept(make_bus: MakeBus, redis_server: RedisServer) -> None:
     bus, told = await make_bus("one", times=LinkTimes(heartbeat_s=0.4)), list[None]()
-    bus.on_reconnect = lambda: told.append(None)
+    bus.on_reconnect.append(lambda: told.append(None))
     for document in (None, uuid4()):  # Redis answers a probe differently before and after the first subscription
         probes = pings(redis_server)
         await until(lambda probes=probes: pings(redis_server) >= probes + 2)
@@ -246,7 +246,7 @@ async def test_a_link_that_went_silent_is_replaced(redis_server: RedisServer) ->
         for bus in (one, two):
             await bus.start()
             await until_reachable(bus)
-        two.on_reconnect = lambda: told.append(None)
+        two.on_reconnect.append(lambda: told.append(None))
         await two.subscribe(document, heard.append)
         relay.silence()
         one.publish(update("one", document, b"into the void"))
