@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from uuid import UUID
 
 import asyncpg
+import orjson
 
 from persistence.database import BORROW_TIMEOUT_S, SQL_FOLDER, borrowed, load_queries, unavailable_as
 from persistence.journal import JournalEntry, JournalRefused, JournalRow, JournalUnavailable
@@ -40,13 +41,11 @@ class PostgresJournal:
         self._refuse_when_closed()
         if not entries:
             return
-        columns = _columns(entries)
-        query = "append"
-        if any(entry.new_client_ids for entry in entries):
-            query, columns = "append_and_lease", (*columns, [_array(entry.new_client_ids) for entry in entries])
+        query = "append_and_lease" if any(entry.new_client_ids for entry in entries) else "append"
+        batch = _as_json(entries)
         with _refusals_told():
             async with self._for_appends() as connection:
-                await connection.execute(QUERIES[query], *columns)
+                await connection.execute(QUERIES[query], batch)
 
     async def unfolded(self, document_id: UUID) -> list[JournalRow]:
         self._refuse_when_closed()
@@ -124,16 +123,21 @@ def _refusals_told() -> Iterator[None]:
         raise JournalRefused(f"{type(refusal).__name__} ({refusal.sqlstate})") from None
 
 
-def _columns(entries: Sequence[JournalEntry]) -> tuple[Sequence[object], ...]:
-    return (
-        [entry.document_id for entry in entries],
-        [entry.update for entry in entries],
-        [entry.actor_id for entry in entries],
-        [_array(entry.client_ids) for entry in entries],
-        [entry.reach for entry in entries],
-        [entry.epoch for entry in entries],
-    )
-
-
-def _array(client_ids: Sequence[int]) -> str:
-    return "{" + ",".join(map(str, client_ids)) + "}"
+def _as_json(entries: Sequence[JournalEntry]) -> str:
+    """The batch as one parameter: of six arrays the driver makes sixteen rows in 100 us more (bench/acks.py)."""
+    rows = [
+        {
+            "document_id": str(entry.document_id),
+            "update": entry.update.hex(),
+            "actor_id": entry.actor_id,
+            "client_ids": entry.client_ids,
+            "reach": entry.reach.hex(),
+            "epoch": entry.epoch,
+            "new_client_ids": entry.new_client_ids,
+        }
+        for entry in entries
+    ]
+    try:
+        return orjson.dumps(rows).decode()
+    except TypeError:  # a lone surrogate: no text of PostgreSQL
+        raise JournalRefused("text that is not Unicode") from None

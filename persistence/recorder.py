@@ -32,9 +32,9 @@ BATCH_ROWS = 1_000
 BATCH_BYTES = 4_000_000
 # What an entry costs beside its bytes: the objects, and its place in the queue.
 ENTRY_OVERHEAD_BYTES = 400
-# A commit costs this process some 100 us however few rows it has. A few milliseconds between two of them make sixteen
+# A commit costs this process some 100 us however few rows it has. A few milliseconds between two of them make eight
 # rows of one at 2,000 updates a second, and add less to an acknowledgement than a commit on a cloud disk takes.
-GATHER_S = 0.008
+GATHER_S = 0.004
 # What `accepts` keeps free for an entry's reach and client ids: a client takes 5 bytes of an update at least and 24 of
 # these, and no honest update is of more than a few thousand clients.
 ENTRY_SHARE, ENTRY_EXTRAS = 5, 64_000

@@ -1,23 +1,23 @@
 -- name: append
--- Insert one batch of updates; client ids come as text such as {1,2}, because arrays in arrays cannot be ragged.
+-- Insert one batch of updates, which comes as one JSON array with updates and reaches in hexadecimal.
 insert into document_updates (document_id, update, actor_id, client_ids, reach, epoch)
-select document_id, update, actor_id, client_ids::bigint[], reach, epoch
-from unnest($1::uuid[], $2::bytea[], $3::text[], $4::text[], $5::bytea[], $6::integer[])
-  as batch (document_id, update, actor_id, client_ids, reach, epoch)
+select document_id, decode(update, 'hex'), actor_id, client_ids, decode(reach, 'hex'), epoch
+from json_to_recordset($1::json)
+  as batch (document_id uuid, update text, actor_id text, client_ids bigint[], reach text, epoch integer)
 
 -- name: append_and_lease
 -- The same for a batch that brings new client ids: each is leased to the actor who brought it first.
-with batch as (
-  select document_id, update, actor_id, client_ids::bigint[], reach, epoch, new_client_ids::bigint[]
-  from unnest($1::uuid[], $2::bytea[], $3::text[], $4::text[], $5::bytea[], $6::integer[], $7::text[])
-    as batch (document_id, update, actor_id, client_ids, reach, epoch, new_client_ids)
+with batch as materialized (
+  select * from json_to_recordset($1::json) as batch (
+    document_id uuid, update text, actor_id text, client_ids bigint[], reach text, epoch integer, new_client_ids bigint[]
+  )
 ), leased as (
   insert into client_leases (document_id, client_id, subject)
   select document_id, unnest(new_client_ids), actor_id from batch
   on conflict do nothing
 )
 insert into document_updates (document_id, update, actor_id, client_ids, reach, epoch)
-select document_id, update, actor_id, client_ids, reach, epoch from batch
+select document_id, decode(update, 'hex'), actor_id, client_ids, decode(reach, 'hex'), epoch from batch
 
 -- name: unfolded
 -- Every update of a document that no checkpoint holds.
