@@ -22,6 +22,7 @@ from collab_server.update_format import (
     HAS_ORIGIN,
     HAS_PARENT_SUB,
     HAS_RIGHT_ORIGIN,
+    MAX_ROOT_NAME_BYTES,
     READERS,
     SKIP,
     UpdateRefused,
@@ -35,7 +36,6 @@ from collab_server.wire.lib0 import MalformedMessage, read_string, read_varuint
 __all__ = ["UpdateGap", "UpdateRefused", "UpdateSummary", "check_fully", "check_state_vector", "check_update"]
 
 END_OF_CLOCKS = 2**31  # yrs computes with 32-bit clocks and signed differences of them
-MAX_ROOT_NAME_BYTES = 1_000  # a root type is never collected, so its name is not a place to store things
 
 # Levels of types one update may stack up. Deleting the lowest of 31,300 levels overflows the Rust stack, and so does
 # reading 13,000; a long outline has a hundred.

@@ -22,6 +22,7 @@ from collab_server.wire.lib0 import MAX_VARUINT_BYTES, read_bytes, read_string, 
 # Levels of arrays and objects in one value. The Rust decoder overflows its stack at about 26,000 (serde_json stops at
 # 128); people's values have a handful.
 MAX_DEPTH = 64
+MAX_ROOT_NAME_BYTES = 1_000  # a root type is never collected, so its name is not a place to store things
 
 Reader = Callable[[bytes, int], tuple[int, int]]
 

@@ -8,13 +8,12 @@ from pycrdt import Array, Doc, Map, Text
 from collab_server.firewall import (
     END_OF_CLOCKS,
     MAX_NESTING,
-    MAX_ROOT_NAME_BYTES,
     UpdateGap,
     UpdateRefused,
     check_state_vector,
     check_update,
 )
-from collab_server.update_format import MAX_DEPTH
+from collab_server.update_format import MAX_DEPTH, MAX_ROOT_NAME_BYTES
 from collab_server.wire import yjs
 from collab_server.wire.awareness import AwarenessLimits
 from collab_server.wire.lib0 import MalformedMessage, prefixed, varuint
