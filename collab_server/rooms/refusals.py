@@ -20,6 +20,7 @@ from persistence.quarantine import Quarantine, QuarantineUnavailable, RefusedUpd
 
 log = structlog.get_logger(__name__)
 
+CRDT_FAILURE = "crdt_failure"  # why an update was refused: it passed the firewall and broke the CRDT
 DIGEST_IN_THREAD_BYTES = 256 * 1024  # 0.1 ms; hashlib lets go of the interpreter
 MOST_WAITING, MOST_WAITING_BYTES = 1_000, 32 * 1024 * 1024
 SWEEP_EVERY_S = 3600.0

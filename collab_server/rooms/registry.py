@@ -19,9 +19,9 @@ from collab_server.bus import Bus, BusUnavailable, Envelope
 from collab_server.errors import Close, Refused
 from collab_server.rooms.history import RoomHistory
 from collab_server.rooms.offload import Offload
-from collab_server.rooms.refusals import Refusals
+from collab_server.rooms.refusals import CRDT_FAILURE, Refusals
 from collab_server.rooms.replica import Replica, ReplicaBroken
-from collab_server.rooms.room import CRDT_FAILURE, Room
+from collab_server.rooms.room import Room
 from collab_server.rooms.triggers import RoomRules, Triggers
 from collab_server.tasks import Tasks
 from collab_server.telemetry import Metrics

@@ -14,8 +14,7 @@ from functools import partial
 import structlog
 
 from auth.permissions import Action
-from collab_server.bus import Bus, Envelope, EnvelopeKind
-from collab_server.crash_note import author_of
+from collab_server.bus import Bus, Envelope
 from collab_server.errors import Close, Refused
 from collab_server.firewall import UpdateGap, UpdateRefused, UpdateSummary
 from collab_server.rooms.acknowledgements import Acknowledgements
@@ -23,6 +22,7 @@ from collab_server.rooms.answers import Answers
 from collab_server.rooms.bounds import Bounds, RoomBounds
 from collab_server.rooms.broadcast import Broadcast
 from collab_server.rooms.cursors import Cursors
+from collab_server.rooms.hearing import Hearing
 from collab_server.rooms.history import RoomHistory
 from collab_server.rooms.intake import take_in
 from collab_server.rooms.leases import OLD_COPY, Leases, SetAside
@@ -32,13 +32,13 @@ from collab_server.rooms.owner import RoomOwner
 from collab_server.rooms.peers import Peers
 from collab_server.rooms.publication import Publication
 from collab_server.rooms.rebuild import Rebuild
+from collab_server.rooms.refusals import CRDT_FAILURE
 from collab_server.rooms.replica import BIG_DOCUMENT_BYTES, Replica, ReplicaBroken
 from collab_server.telemetry import Metrics, Tally
 from collab_server.update_reading import NO_UPDATE
 from collab_server.update_split import Piece
 from collab_server.wire.awareness import AwarenessEntry, AwarenessLimits
 from collab_server.wire.lib0 import encode_state_vector
-from collab_server.wire.messages import MalformedMessage
 from persistence.catalog import Document
 from persistence.checkpoints import Checkpoint
 from persistence.journal import JournalEntry
@@ -46,8 +46,6 @@ from persistence.recorder import BacklogFull, Recorder, RecorderStopped
 from presence.roster import Person, Roster
 
 log = structlog.get_logger(__name__)
-
-CRDT_FAILURE = "crdt_failure"  # why an update was refused: it passed the firewall and broke the CRDT
 
 
 class Room:
@@ -91,6 +89,7 @@ class Room:
             document.channel, self.members, bus, metrics, limits=awareness_limits, max_ids=max_awareness_ids
         )
         self._peers = Peers(document.channel, replica, self.cursors, bus, publication, lambda: self.ticket)
+        self._hearing = Hearing(self, replica, self._peers)
         look_up = partial(owner.look_up_leases, self)
         self.leases = Leases(document.id, metrics, self.members, self.cursors, self._peers.greet, look_up)
         self.bounds = Bounds(bounds, replica, recorder, metrics, document.id)
@@ -362,35 +361,9 @@ class Room:
 
     def receive(self, envelope: Envelope) -> None:
         """Act on an envelope of another task. Its content is checked like a client's."""
-        if self.rebuild.sets_aside(envelope):
-            return
-        try:
-            match envelope.kind:
-                case EnvelopeKind.UPDATE | EnvelopeKind.SYNC_REPLY:
-                    self._merge(envelope)
-                case EnvelopeKind.AWARENESS:
-                    self.cursors.show_remote(envelope, time.monotonic())
-                case EnvelopeKind.SYNC_REQUEST:
-                    self._peers.answer(envelope)
-                case EnvelopeKind.CONTROL:
-                    return  # control envelopes come on their own channel
-        except (UpdateRefused, MalformedMessage) as error:
-            self.metrics.bus_refused["malformed"].inc()
-            log.warning("envelope_refused", kind=envelope.kind.value, origin=envelope.origin, reason=str(error))
-        except ReplicaBroken:
-            self.metrics.bus_refused[CRDT_FAILURE].inc()
-            self.rebuild.begin()
+        self._hearing.receive(envelope)
 
-    def _merge(self, envelope: Envelope) -> None:
-        try:
-            self._replica.author = author_of(self.document.id, "")
-            summary = self._replica.apply(envelope.body, self.leases.hear)
-        except UpdateGap:
-            self.metrics.gaps["bus"].inc()
-            if envelope.kind is EnvelopeKind.UPDATE:  # a reply with a gap would ask for the same reply for ever
-                self.greet_peers()
-            return
-        if summary is not None:
-            update = summary.instead or envelope.body
-            self._count(self.metrics.updates["bus"], update)
-            self.members.send_update(update, None)
+    def heard(self, update: bytes) -> None:
+        """Show members `update`, which another task has journaled and this copy just took in."""
+        self._count(self.metrics.updates["bus"], update)
+        self.members.send_update(update, None)
