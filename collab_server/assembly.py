@@ -27,6 +27,7 @@ from collab_server.admin import Admin
 from collab_server.admin_quarantine import AdminQuarantine
 from collab_server.admission import Admission
 from collab_server.bus import Bus
+from collab_server.bus_gate import BusTallies
 from collab_server.bus_memory import MemoryBus
 from collab_server.bus_redis import RedisBus
 from collab_server.control import Control
@@ -103,9 +104,10 @@ async def assembled(
         metrics = Metrics()
         pool = await _database(settings, announce, stack)
         blobs = await _blobs(settings, announce, stack)
-        bus = await _bus(settings, announce, stack)
+        bus = await _bus(settings, metrics, announce, stack)
         control = Control(bus, metrics)
         neighbours = Neighbours(control, metrics, speaks=SPEAKS)
+        bus.versions = neighbours.common_versions
         authenticator, dev_keys = await _authenticator(settings, announce, stack)
         keeping = QuarantineBounds(settings.quarantine_max_bytes, settings.quarantine_max_rows)
         journal = PostgresJournal(pool, hold_connection=True, bounds=keeping)
@@ -231,13 +233,13 @@ async def _blobs(settings: Settings, announce: Announce, stack: AsyncExitStack) 
     return blobs
 
 
-async def _bus(settings: Settings, announce: Announce, stack: AsyncExitStack) -> Bus:
+async def _bus(settings: Settings, metrics: Metrics, announce: Announce, stack: AsyncExitStack) -> Bus:
     task_id = f"{socket.gethostname()[:40]}-{secrets.token_hex(4)}"
     with announce("Bus") as started:
         bus: Bus
         if settings.redis_url is not None:
-            key = settings.bus_key.get_secret_value().encode() if settings.bus_key is not None else None
-            bus = RedisBus(settings.redis_url.get_secret_value(), task_id, hmac_key=key)
+            url, tallies = settings.redis_url.get_secret_value(), BusTallies(metrics.bus_refused, metrics.bus_doubled)
+            bus = RedisBus(url, task_id, hmac_keys=settings.bus_keys, tallies=tallies)
             detail = "Redis"
         else:
             bus, detail = MemoryBus(task_id), "in this process"

@@ -8,7 +8,7 @@ Adapters: `bus_memory` (one process) and `bus_redis` (many tasks); the bytes of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -32,6 +32,7 @@ class EnvelopeKind(StrEnum):
 class Envelope:
     """One message between tasks. `document_id` None is the control channel, which every task hears.
 
+    `epoch` is the document's, None where nothing says it: on the control channel and in version 1.
     Raises ValueError when made for no document without being CONTROL, or with an origin not of 1 to 63 characters.
     """
 
@@ -39,11 +40,25 @@ class Envelope:
     document_id: UUID | None
     origin: str
     body: bytes
+    epoch: int | None = None
 
     def __post_init__(self) -> None:
         if self.document_id is None and self.kind is not EnvelopeKind.CONTROL:
             raise ValueError(f"an envelope of kind {self.kind} belongs to a document")
         check_task_id(self.origin)
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """What all envelopes of one room say alike."""
+
+    document_id: UUID
+    origin: str
+    epoch: int
+
+    def over(self, kind: EnvelopeKind, body: bytes) -> Envelope:
+        """An envelope of that room."""
+        return Envelope(kind, self.document_id, self.origin, body, self.epoch)
 
 
 Receive = Callable[[Envelope], None]
@@ -63,11 +78,14 @@ class Bus(Protocol):
     - Envelopes of one origin for one document arrive in the order they were published, as long as none is lost.
     - Envelopes whose origin is this task (`task_id`) are not delivered back (R004).
     - `receive` is called in the loop, never inside `publish`; an exception in it is logged and harms nobody else.
+    - Each parcel is heard once, however often it comes; replays are refused (`bus_gate`).
+    - `versions` says which versions of the bytes every living task reads; by default those of this code.
     - `dropped` counts own envelopes given up for lack of room, `malformed` foreign ones that were refused (T21).
     """
 
     task_id: str
     is_alone: bool
+    versions: Callable[[], Collection[int]]
     on_reconnect: list[Callable[[], None]]
 
     @property

@@ -8,12 +8,13 @@ call a receiver inside `publish`. Named by `assembly`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from uuid import UUID
 
 from collab_server.bus import BusUnavailable, Envelope, Receive, check_task_id
+from collab_server.bus_gate import BusTallies, Gate
 from collab_server.bus_parts import OutgoingQueue, Receivers, call_each
-from collab_server.envelopes import came_from, decode, encode
+from collab_server.envelopes import came_from
 
 DEFAULT_QUEUE_BYTES = 32 * 1024 * 1024
 """Room for what a partition holds back; the same as the Redis adapter's."""
@@ -66,16 +67,21 @@ class MemoryBus:
     """A `Bus` inside one process. Without a network it has nobody to talk to, and publishing costs next to nothing."""
 
     def __init__(
-        self, task_id: str, network: MemoryNetwork | None = None, *, max_queued_bytes: int = DEFAULT_QUEUE_BYTES
+        self,
+        task_id: str,
+        network: MemoryNetwork | None = None,
+        *,
+        max_queued_bytes: int = DEFAULT_QUEUE_BYTES,
+        tallies: BusTallies | None = None,
     ) -> None:
         check_task_id(task_id)
         self.task_id = task_id
         self.is_alone = False
         self.on_reconnect: list[Callable[[], None]] = []
-        self.malformed = 0
         self._own = task_id.encode()
         self._network = network or MemoryNetwork()
         self._receivers = Receivers()
+        self._gate = Gate(task_id, _now_ms, tallies=tallies)
         self._outgoing = OutgoingQueue(max_queued_bytes)
         self._max_queued_bytes = max_queued_bytes
         self._reported = 0
@@ -84,6 +90,18 @@ class MemoryBus:
     @property
     def dropped(self) -> int:
         return self._outgoing.dropped
+
+    @property
+    def malformed(self) -> int:
+        return self._gate.malformed
+
+    @property
+    def versions(self) -> Callable[[], Collection[int]]:
+        return self._gate.versions
+
+    @versions.setter
+    def versions(self, versions: Callable[[], Collection[int]]) -> None:
+        self._gate.versions = versions
 
     async def start(self) -> None:
         self._network.join(self)
@@ -98,7 +116,7 @@ class MemoryBus:
     def publish(self, envelope: Envelope) -> None:
         if self.is_alone:
             return
-        self._outgoing.put(encode(envelope))
+        self._outgoing.put(envelope)
         self._schedule_flush()
 
     async def ping(self) -> None:
@@ -110,9 +128,10 @@ class MemoryBus:
         self._network.leave(self)
 
     def hear(self, wire: bytes) -> None:
-        """One envelope from the network, as bytes."""
-        if not came_from(wire, self._own):
-            self._receivers.deliver(decode(wire))
+        """One message from the network."""
+        if not came_from(wire, self._own) and (parcel := self._gate.admit(wire)) is not None:
+            for envelope in parcel.envelopes:
+                self._receivers.deliver(envelope)
 
     def back_online(self) -> None:
         """The partition is over: flush on the next turn, then say so."""
@@ -128,10 +147,15 @@ class MemoryBus:
             self._flush_due.cancel()
             self._flush_due = None
         if self._network.reaches(self):
-            self._network.carry(self._outgoing.take(self._max_queued_bytes))
+            self._network.carry([wire for wire, _ in self._gate.seal(self._outgoing.take(self._max_queued_bytes))])
             if self.dropped > self._reported:
                 self._reported = self.dropped
                 asyncio.get_running_loop().call_soon(self._tell_reconnected)
 
     def _tell_reconnected(self) -> None:
         call_each(self.on_reconnect)
+
+
+def _now_ms() -> int:
+    """The clock all buses of one network share."""
+    return int(asyncio.get_running_loop().time() * 1_000)

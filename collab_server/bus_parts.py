@@ -16,9 +16,12 @@ from collab_server.bus import Envelope, Receive
 
 log = structlog.get_logger(__name__)
 
+ENVELOPE_BYTES = 200
+"""What an envelope costs in the queue beside its body."""
+
 
 class OutgoingQueue:
-    """Encoded messages waiting for the way out, bounded in bytes: when it is full the oldest are dropped and counted.
+    """Envelopes waiting for the way out, bounded in bytes: when it is full the oldest are dropped and counted.
 
     Oldest first, because a room that lost some asks for a diff anyway and then the newest are the ones it still lacks.
     """
@@ -27,42 +30,44 @@ class OutgoingQueue:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[Envelope] = deque()
         self.queued_bytes = 0
         self.dropped = 0
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def put(self, message: bytes) -> None:
-        """Append; a message above the whole bound is dropped itself and costs the others nothing."""
-        if len(message) > self._max_bytes:
+    def put(self, envelope: Envelope) -> None:
+        """Append; an envelope above the whole bound is dropped itself and costs the others nothing."""
+        size = len(envelope.body) + ENVELOPE_BYTES
+        if size > self._max_bytes:
             self.dropped += 1
             return
-        self._waiting.append(message)
-        self.queued_bytes += len(message)
+        self._waiting.append(envelope)
+        self.queued_bytes += size
         self._drop_oldest()
 
-    def put_back(self, batch: Sequence[bytes]) -> None:
-        """Return a batch whose sending failed to the front, in its order."""
-        self._waiting.extendleft(reversed(batch))
-        self.queued_bytes += sum(map(len, batch))
+    def put_back(self, envelopes: Sequence[Envelope]) -> None:
+        """Return what could not be sent to the front, in its order."""
+        self._waiting.extendleft(reversed(envelopes))
+        self.queued_bytes += sum(len(envelope.body) + ENVELOPE_BYTES for envelope in envelopes)
         self._drop_oldest()
 
-    def take(self, max_bytes: int) -> list[bytes]:
-        """The oldest messages up to `max_bytes` together, at least one unless the queue is empty."""
-        batch: list[bytes] = []
-        size = 0
-        while self._waiting and (not batch or size + len(self._waiting[0]) <= max_bytes):
-            message = self._waiting.popleft()
-            batch.append(message)
-            size += len(message)
-        self.queued_bytes -= size
+    def take(self, max_bytes: int) -> list[Envelope]:
+        """The oldest envelopes up to `max_bytes` together, at least one unless the queue is empty."""
+        batch: list[Envelope] = []
+        left = max_bytes
+        while self._waiting and (not batch or len(self._waiting[0].body) + ENVELOPE_BYTES <= left):
+            envelope = self._waiting.popleft()
+            batch.append(envelope)
+            size = len(envelope.body) + ENVELOPE_BYTES
+            left -= size
+            self.queued_bytes -= size
         return batch
 
     def _drop_oldest(self) -> None:
         while self.queued_bytes > self._max_bytes:
-            self.queued_bytes -= len(self._waiting.popleft())
+            self.queued_bytes -= len(self._waiting.popleft().body) + ENVELOPE_BYTES
             self.dropped += 1
 
 

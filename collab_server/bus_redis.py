@@ -1,25 +1,27 @@
-"""The bus between tasks over Redis pub/sub: channels `{prefix}room:{document id}` and `{prefix}control`.
+"""The bus between tasks over Redis pub/sub: channels `{prefix}room:{<id>}` and `{prefix}control`.
 
-Redis keeps nothing and anyone who reaches it can publish: what arrives is checked (`envelopes`), and what is not ours
-is counted and dropped; what gets lost is healed by the rooms. One connection and one task send, one connection and one
-task listen; no call on either is ever shared. It must never block the loop, nor stop local work because Redis is away.
+The braces around the id of document and epoch are a hash tag: in a Redis Cluster all names of a room share a slot.
+Redis keeps nothing and anyone who reaches it can publish: what arrives is checked (`bus_gate`), and what is not ours is
+counted and dropped; what gets lost is healed by the rooms. One connection and one task send, one connection and one
+task listen; no call on either is shared. It must never block the loop, nor stop local work because Redis is away.
 Named by `assembly`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator, Sequence
 from uuid import UUID
 
 import structlog
 
 from collab_server.bus import BusUnavailable, Envelope, Receive, check_task_id
+from collab_server.bus_gate import BusTallies, Gate
 from collab_server.bus_parts import Receivers, call_each
-from collab_server.bus_redis_publisher import Publisher
+from collab_server.bus_redis_publisher import Packed, Publisher
 from collab_server.bus_redis_subscriber import Subscriber
-from collab_server.envelopes import MalformedEnvelope, came_from, decode, encode
-from collab_server.redis_link import LinkTimes
+from collab_server.envelopes import came_from
+from collab_server.redis_link import LinkTimes, command
 
 log = structlog.get_logger(__name__)
 
@@ -30,7 +32,8 @@ DEFAULT_QUEUE_BYTES = 32 * 1024 * 1024
 class RedisBus:
     """A `Bus` over one Redis (or compatible) server. Make it inside a running loop.
 
-    `hmac_key` signs every envelope and refuses all others; every task of a cluster needs the same one.
+    With `hmac_keys` the first signs every message, and what none of them signed is refused; two let a cluster change
+    its key.
     """
 
     def __init__(
@@ -39,7 +42,8 @@ class RedisBus:
         task_id: str,
         key_prefix: str = "collab:",
         *,
-        hmac_key: bytes | None = None,
+        hmac_keys: Sequence[bytes] = (),
+        tallies: BusTallies | None = None,
         max_queued_bytes: int = DEFAULT_QUEUE_BYTES,
         times: LinkTimes | None = None,
     ) -> None:
@@ -48,19 +52,30 @@ class RedisBus:
         self.task_id = task_id
         self.is_alone = False  # whoever listens is not known here
         self.on_reconnect: list[Callable[[], None]] = []
-        self.malformed = 0
         self._own = task_id.encode()
         self._prefix = key_prefix
-        self._key = hmac_key
         self._receivers = Receivers()
         self._channels: dict[UUID | None, bytes] = {}
-        self._publisher = Publisher(url, times, max_queued_bytes, self._tell_reconnected)
+        self._publisher = Publisher(url, times, max_queued_bytes, self._pack, self._tell_reconnected)
+        self._gate = Gate(task_id, self._publisher.now_ms, hmac_keys, tallies)
         self._subscriber = Subscriber(url, times, self._hear, self._tell_reconnected)
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def dropped(self) -> int:
         return self._publisher.dropped
+
+    @property
+    def malformed(self) -> int:
+        return self._gate.malformed
+
+    @property
+    def versions(self) -> Callable[[], Collection[int]]:
+        return self._gate.versions
+
+    @versions.setter
+    def versions(self, versions: Callable[[], Collection[int]]) -> None:
+        self._gate.versions = versions
 
     async def start(self) -> None:
         if not self._tasks:
@@ -81,7 +96,8 @@ class RedisBus:
             self._subscriber.forget(self._channels.pop(document_id))
 
     def publish(self, envelope: Envelope) -> None:
-        self._publisher.send(self._channel(envelope.document_id), encode(envelope, self._key))
+        if not self.is_alone:
+            self._publisher.send(envelope)
 
     async def ping(self) -> None:
         if not self._subscriber.is_up:
@@ -100,21 +116,20 @@ class RedisBus:
         known = self._channels.get(document_id)
         if known is not None:
             return known
-        name = "control" if document_id is None else f"room:{document_id}"
+        name = "control" if document_id is None else f"room:{{{document_id}}}"
         return f"{self._prefix}{name}".encode()
 
     def _hear(self, channel: bytes, wire: bytes) -> None:
         if came_from(wire, self._own):
             return
-        try:
-            envelope = decode(wire, self._key)
-            if self._channel(envelope.document_id) != channel:
-                raise MalformedEnvelope("channel")  # one room's envelope published into another's channel (T21)
-        except MalformedEnvelope as refused:
-            self.malformed += 1
-            log.debug("bus_envelope_refused", reason=refused.reason)
-            return
-        self._receivers.deliver(envelope)
+        parcel = self._gate.admit(wire, lambda document_id: self._channel(document_id) == channel)
+        if parcel is not None:
+            for envelope in parcel.envelopes:
+                self._receivers.deliver(envelope)
+
+    def _pack(self, envelopes: Sequence[Envelope]) -> Iterator[Packed]:
+        for wire, sealed in self._gate.seal(envelopes):
+            yield Packed(command(b"PUBLISH", self._channel(sealed[0].document_id), wire), sealed)
 
     def _tell_reconnected(self) -> None:
         call_each(self.on_reconnect)

@@ -1,19 +1,21 @@
 """The sending half of the Redis bus: one queue, one connection, one task that writes it.
 
 Everything published in one turn of the loop goes out as one pipeline, and everything published while its answers are
-awaited is the next one. `send` must never wait. A batch whose outcome is unknown is sent again: receivers bear doubles,
-and a revocation must not get lost. Called by `bus_redis`.
+awaited is the next one. `send` must never wait. A batch whose outcome is unknown is sent again, byte for byte:
+receivers know it then, and a revocation must not get lost. Keeps the bus's clock: the time of the server, asked for
+with every probe, so that all tasks stamp alike whatever the clocks on their walls say. Called by `bus_redis`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import structlog
 from redis.exceptions import ResponseError
 
-from collab_server.bus import BusUnavailable
+from collab_server.bus import BusUnavailable, Envelope
 from collab_server.bus_parts import OutgoingQueue
 from collab_server.redis_link import Connection, LinkTimes, RedisLink, command
 
@@ -22,16 +24,40 @@ log = structlog.get_logger(__name__)
 BATCH_BYTES = 1024 * 1024
 """One pipeline. Bounded so that a backlog is no burst: by default Redis cuts off a subscriber that is 32 MiB behind."""
 
-_PING = command(b"PING")
+SEND_AGAIN_WITHIN_S = 20.0
+"""Later what is sent again is sealed anew: receivers would take the old stamp for a replay."""
+
+_TIME = command(b"TIME")
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A PUBLISH command, and what it carries."""
+
+    command: bytes
+    envelopes: Sequence[Envelope]
+
+
+Pack = Callable[[Sequence[Envelope]], Iterable[Packed]]
 
 
 class Publisher:
-    """Sends queued PUBLISH commands. `on_loss` is called once the link works again and envelopes had been dropped."""
+    """Sends queued envelopes, as `pack` makes commands of them.
 
-    def __init__(self, url: str, times: LinkTimes, max_queued_bytes: int, on_loss: Callable[[], None]) -> None:
+    `on_loss` is called once the link works again and envelopes had been dropped.
+    """
+
+    def __init__(
+        self, url: str, times: LinkTimes, max_queued_bytes: int, pack: Pack, on_loss: Callable[[], None]
+    ) -> None:
         self._link = RedisLink(url, "publisher", times)
         self._times = times
+        self._pack = pack
         self._on_loss = on_loss
+        self._unsettled: list[Packed] = []  # sent, with what outcome is unknown
+        self._unsettled_since = 0.0
+        self._clock = asyncio.get_running_loop().time
+        self._ahead_s: float | None = None  # of the server's clock before the loop's
         self._queue = OutgoingQueue(max_queued_bytes)
         self._pings: list[asyncio.Future[None]] = []
         self._wake = asyncio.Event()
@@ -45,9 +71,13 @@ class Publisher:
         """Envelopes given up: no room in the queue, or refused by Redis (access rules, memory)."""
         return self._queue.dropped + self._refused
 
-    def send(self, channel: bytes, wire: bytes) -> None:
-        """Queue one message; the writer wakes on the next turn of the loop."""
-        self._queue.put(command(b"PUBLISH", channel, wire))
+    def now_ms(self) -> int:
+        """The server's clock in ms since 1970; 0 before it was read for the first time."""
+        return 0 if self._ahead_s is None else int((self._clock() + self._ahead_s) * 1_000)
+
+    def send(self, envelope: Envelope) -> None:
+        """Queue one envelope; the writer wakes on the next turn of the loop."""
+        self._queue.put(envelope)
         self._idle.clear()
         self._wake.set()
 
@@ -78,35 +108,60 @@ class Publisher:
         await self._link.run(self._write)
 
     async def _write(self, connection: Connection) -> None:
+        await self._round_trip(connection, [], probe=True)  # nothing is stamped before the clock is known
         while True:
-            while self._queue or self._pings:
-                await self._round_trip(connection, self._queue.take(BATCH_BYTES))
+            while self._unsettled or self._queue or self._pings:
+                await self._round_trip(connection, self._next_batch(), probe=bool(self._pings))
             self._idle.set()
             self._report_loss()
             self._wake.clear()
             await self._wake.wait()
 
-    async def _round_trip(self, connection: Connection, batch: list[bytes]) -> None:
+    def _next_batch(self) -> list[Packed]:
+        """What may have been lost before anything new."""
+        again, self._unsettled = self._unsettled, []
+        if again and self._clock() - self._unsettled_since > SEND_AGAIN_WITHIN_S:
+            self._queue.put_back([envelope for packed in again for envelope in packed.envelopes])
+            again = []
+        if again:
+            return again
+        self._unsettled_since = self._clock()
+        return list(self._pack(self._queue.take(BATCH_BYTES)))
+
+    async def _round_trip(self, connection: Connection, batch: list[Packed], *, probe: bool) -> None:
         pings, self._pings = self._pings, []
         answered = 0
         try:
             async with asyncio.timeout(self._times.call_s):
-                await connection.send_packed_command([*batch, *(_PING for _ in pings)])
-                for answered in range(len(batch) + len(pings)):  # noqa: B007 - read below when a read fails
-                    await self._read_answer(connection)
+                commands = [packed.command for packed in batch]
+                await connection.send_packed_command([*commands, _TIME] if probe else commands)
+                for packed in batch:
+                    await self._read_answer(connection, packed)
+                    answered += 1
+                if probe:
+                    await self._read_time(connection)
         except BaseException:
-            self._queue.put_back(batch[answered:])
+            self._unsettled = batch[answered:]
             _settle(pings, BusUnavailable("the connection to Redis was lost"))
             raise
         _settle(pings, None)
 
-    async def _read_answer(self, connection: Connection) -> None:
+    async def _read_answer(self, connection: Connection, packed: Packed) -> None:
         try:
             await connection.read_response()
         except ResponseError as error:  # this one command was refused, and would be again: the connection is fine
             if not self._refused:
                 log.error("bus_publish_refused", error=str(error))
-            self._refused += 1
+            self._refused += len(packed.envelopes)
+
+    async def _read_time(self, connection: Connection) -> None:
+        try:
+            seconds, micros = await connection.read_response()
+        except ResponseError as error:
+            if self._ahead_s is None:
+                log.error("bus_clock_refused", error=str(error))  # envelopes go unstamped, their age cannot be judged
+            return
+        self._ahead_s = int(seconds) + int(micros) / 1e6 - self._clock()
 
     def _report_loss(self) -> None:
         if self._queue.dropped > self._reported:

@@ -1,28 +1,42 @@
-"""The bytes of an envelope between two tasks, with an optional signature. Pure.
+"""The bytes of envelopes between two tasks, with an optional signature. Pure.
 
-Layout, version 1: version (1 byte), kind (1), flags (1), origin length (1), origin (UTF-8), document id (16 bytes, when
-flag 1 is set), body, HMAC-SHA256 of all of it (32 bytes, when flag 2 is set).
+Version 2, a parcel of envelopes for one document: version (1 byte), 0 (1), flags (1), origin length (1), origin
+(UTF-8), boot of the origin (8, random), sequence number (8), sent at in ms (8, on the bus's clock; 0: not known),
+document id (16) and epoch (4, all ones: not said) when flag 1 is set, then for each envelope its kind (1), length (4)
+and body, and HMAC-SHA256 of all before it (32) when flag 2 is set. Numbers are big-endian.
+Version 1, one envelope: version, kind, flags, origin length, origin, document id, body, HMAC. Nothing in it tells a
+replay from the first time.
+
 Whoever can reach Redis can publish (T21), so decoding trusts nothing: with a key every unsigned or wrongly signed
-envelope is refused. The signature covers kind, document and origin, so no envelope can be moved to another room. It
-does not stop a replay: updates and awareness are safe to receive twice, control bodies must be. It must never raise
-anything but MalformedEnvelope on foreign bytes. Called by the bus adapters.
+parcel is refused. The signature covers document, origin and number: none can be moved to another room, and `bus_gate`
+tells which were heard before. Kinds of later versions are skipped and counted. It must never raise anything but
+MalformedEnvelope on foreign bytes. Called by `bus_gate`.
 """
 
 from __future__ import annotations
 
 import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from struct import Struct
 from uuid import UUID
 
-from collab_server.bus import Envelope, EnvelopeKind
+from collab_server.bus import Envelope, EnvelopeKind, check_task_id
 
-VERSION = 1
-SPEAKS = frozenset({VERSION})
-"""The versions this code reads."""
+VERSION, FIRST_VERSION = 2, 1
+SPEAKS = frozenset({FIRST_VERSION, VERSION})
+"""The versions this code reads and writes."""
+BOOT_BYTES = 8
 _HEADER_BYTES = 4
 _DOCUMENT_ID_BYTES = 16
 _SIGNATURE_BYTES = 32
 _HAS_DOCUMENT = 1
 _SIGNED = 2
+_NO_EPOCH = 0xFFFFFFFF
+
+_STAMP = Struct(">8sQQ")
+_DOCUMENT = Struct(">16sI")
+_ENTRY = Struct(">BI")
 
 _CODES = {kind: code for code, kind in enumerate(EnvelopeKind, start=1)}
 _KINDS = {code: kind for kind, code in _CODES.items()}
@@ -36,42 +50,71 @@ class MalformedEnvelope(Exception):
         self.reason = reason
 
 
-def encode(envelope: Envelope, key: bytes | None = None) -> bytes:
-    """The envelope as bytes, signed when there is a key."""
-    document_id = envelope.document_id
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """When a parcel was sealed: `boot` names one life of its origin, `sequence` grows by one a parcel from 1 on."""
+
+    boot: bytes
+    sequence: int
+    sent_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """What came in one message. `stamp` is None in version 1; `unknown` envelopes are of kinds this version lacks."""
+
+    stamp: Stamp | None
+    origin: str
+    document_id: UUID | None
+    envelopes: tuple[Envelope, ...]
+    unknown: int = 0
+
+
+def encode(envelopes: Sequence[Envelope], stamp: Stamp, key: bytes | None = None) -> bytes:
+    """Envelopes of one origin for one document as a parcel, signed when there is a key."""
+    first = envelopes[0]
+    document_id, origin = first.document_id, first.origin.encode()
     flags = (_HAS_DOCUMENT if document_id is not None else 0) | (_SIGNED if key is not None else 0)
-    origin = envelope.origin.encode()
-    wire = b"".join(
-        (
-            bytes((VERSION, _CODES[envelope.kind], flags, len(origin))),
-            origin,
-            document_id.bytes if document_id is not None else b"",
-            envelope.body,
-        )
-    )
+    parts = [bytes((VERSION, 0, flags, len(origin))), origin, _STAMP.pack(stamp.boot, stamp.sequence, stamp.sent_at_ms)]
+    if document_id is not None:
+        parts.append(_DOCUMENT.pack(document_id.bytes, _NO_EPOCH if first.epoch is None else first.epoch))
+    for envelope in envelopes:
+        parts.append(_ENTRY.pack(_CODES[envelope.kind], len(envelope.body)))
+        parts.append(envelope.body)
+    wire = b"".join(parts)
     return wire if key is None else wire + hmac.digest(key, wire, "sha256")
 
 
-def decode(wire: bytes, key: bytes | None = None) -> Envelope:
-    """The envelope in `wire`. Raises MalformedEnvelope for anything `encode` with the same key would not have made."""
+def encode_first(envelope: Envelope, key: bytes | None = None) -> bytes:
+    """The envelope in version 1, which says nothing of its epoch."""
+    document_id, origin = envelope.document_id, envelope.origin.encode()
+    flags = (_HAS_DOCUMENT if document_id is not None else 0) | (_SIGNED if key is not None else 0)
+    head = bytes((FIRST_VERSION, _CODES[envelope.kind], flags, len(origin)))
+    wire = b"".join((head, origin, document_id.bytes if document_id is not None else b"", envelope.body))
+    return wire if key is None else wire + hmac.digest(key, wire, "sha256")
+
+
+def decode(wire: bytes, keys: Sequence[bytes] = ()) -> Parcel:
+    """The envelopes in `wire`, signed with one of `keys` when there are any. Raises MalformedEnvelope."""
     if len(wire) < _HEADER_BYTES:
         raise MalformedEnvelope("truncated")
-    version, code, flags, origin_bytes = wire[:_HEADER_BYTES]
-    if version != VERSION:
+    version, second, flags, origin_bytes = wire[:_HEADER_BYTES]
+    if version not in SPEAKS:
         raise MalformedEnvelope("version")
-    if code not in _KINDS or flags > (_HAS_DOCUMENT | _SIGNED):
+    if flags > (_HAS_DOCUMENT | _SIGNED) or (second != 0 if version == VERSION else second not in _KINDS):
         raise MalformedEnvelope("kind")
-    end = _check_signature(wire, key) if flags & _SIGNED or key is not None else len(wire)
-    body_at = _HEADER_BYTES + origin_bytes + (_DOCUMENT_ID_BYTES if flags & _HAS_DOCUMENT else 0)
-    if body_at > end:
-        raise MalformedEnvelope("truncated")
+    end = _check_signature(wire, keys) if flags & _SIGNED or keys else len(wire)
+    at = _HEADER_BYTES + origin_bytes
     try:
-        return Envelope(
-            kind=_KINDS[code],
-            document_id=UUID(bytes=wire[body_at - _DOCUMENT_ID_BYTES : body_at]) if flags & _HAS_DOCUMENT else None,
-            origin=wire[_HEADER_BYTES : _HEADER_BYTES + origin_bytes].decode(),
-            body=wire[body_at:end],
-        )
+        origin = wire[_HEADER_BYTES:at].decode()
+        if version == VERSION:
+            return _decode_parcel(wire, at, end, origin, has_document=bool(flags & _HAS_DOCUMENT))
+        body_at = at + (_DOCUMENT_ID_BYTES if flags & _HAS_DOCUMENT else 0)
+        if body_at > end:
+            raise MalformedEnvelope("truncated")
+        document_id = UUID(bytes=wire[at:body_at]) if flags & _HAS_DOCUMENT else None
+        only = Envelope(_KINDS[second], document_id, origin, wire[body_at:end])
+        return Parcel(None, origin, document_id, (only,))
     except ValueError:
         raise MalformedEnvelope("content") from None
 
@@ -79,16 +122,47 @@ def decode(wire: bytes, key: bytes | None = None) -> Envelope:
 def came_from(wire: bytes, origin: bytes) -> bool:
     """Whether `wire` says that `origin` (UTF-8 task id) sent it: the cheap look before `decode`, and no proof of it.
 
-    Redis returns every envelope to its publisher as well; this skips them without computing a signature.
+    Redis returns everything to its publisher as well; this skips it without computing a signature. All versions have
+    the origin in the same place.
     """
     return wire[3:4] == bytes((len(origin),)) and wire.startswith(origin, _HEADER_BYTES)
 
 
-def _check_signature(wire: bytes, key: bytes | None) -> int:
+def _decode_parcel(wire: bytes, at: int, end: int, origin: str, *, has_document: bool) -> Parcel:
+    """Version 2 from the stamp on. Raises ValueError and MalformedEnvelope."""
+    body_at = at + _STAMP.size + (_DOCUMENT.size if has_document else 0)
+    if body_at > end:
+        raise MalformedEnvelope("truncated")
+    check_task_id(origin)
+    stamp = Stamp(*_STAMP.unpack_from(wire, at))
+    document_id, epoch = None, None
+    if has_document:
+        document_bytes, said = _DOCUMENT.unpack_from(wire, at + _STAMP.size)
+        document_id, epoch = UUID(bytes=document_bytes), None if said == _NO_EPOCH else said
+    envelopes, unknown = [], 0
+    while body_at < end:
+        if body_at + _ENTRY.size > end:
+            raise MalformedEnvelope("truncated")
+        code, length = _ENTRY.unpack_from(wire, body_at)
+        body_at += _ENTRY.size
+        if body_at + length > end:
+            raise MalformedEnvelope("truncated")
+        kind = _KINDS.get(code)
+        if kind is None:
+            unknown += 1
+        else:
+            envelopes.append(Envelope(kind, document_id, origin, wire[body_at : body_at + length], epoch))
+        body_at += length
+    return Parcel(stamp, origin, document_id, tuple(envelopes), unknown)
+
+
+def _check_signature(wire: bytes, keys: Sequence[bytes]) -> int:
     """Where the signature begins; raises MalformedEnvelope when it is missing, wrong or cannot be checked."""
     end = len(wire) - _SIGNATURE_BYTES
-    if key is None or end < _HEADER_BYTES or not wire[2] & _SIGNED:
+    if end < _HEADER_BYTES or not wire[2] & _SIGNED:
         raise MalformedEnvelope("signature")
-    if not hmac.compare_digest(hmac.digest(key, wire[:end], "sha256"), wire[end:]):
-        raise MalformedEnvelope("signature")
-    return end
+    signed, signature = wire[:end], wire[end:]
+    for key in keys:
+        if hmac.compare_digest(hmac.digest(key, signed, "sha256"), signature):
+            return end
+    raise MalformedEnvelope("signature")

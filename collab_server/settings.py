@@ -39,7 +39,10 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(None, description="PostgreSQL; unset: an embedded server below `DATA_DIR`.")
     database_pool_size: PositiveInt = Field(10, description="Most connections to PostgreSQL.")
     redis_url: SecretStr | None = Field(None, description="Redis for fan-out between tasks; unset: in-process.")
-    bus_key: SecretStr | None = Field(None, description="Signs bus messages between tasks (HMAC); unset: unsigned.")
+    bus_key: SecretStr | None = Field(
+        None,
+        description="Signs bus messages between tasks (HMAC); of two, by comma, the second only verifies.",
+    )
     s3_bucket: str | None = Field(None, description="Bucket for checkpoints; unset: a directory below `DATA_DIR`.")
     s3_endpoint_url: str | None = Field(None, description="Another S3 API than AWS's own.")
     s3_region: str = Field("us-east-1", description="Region of the bucket.")
@@ -180,6 +183,12 @@ class Settings(BaseSettings):
         return value
 
     @property
+    def bus_keys(self) -> tuple[bytes, ...]:
+        """The keys of the bus: the first signs, all verify."""
+        keys = self.bus_key.get_secret_value().split(",") if self.bus_key is not None else []
+        return tuple(key.strip().encode() for key in keys)
+
+    @property
     def is_loopback(self) -> bool:
         """Whether only this machine can connect."""
         if self.host == "localhost":
@@ -198,6 +207,8 @@ class Settings(BaseSettings):
             found.append("COLLAB_AUTH=cognito needs COLLAB_JWT_ISSUER.")
         if self.auth is Auth.COGNITO and not self.jwt_client_ids:
             found.append("COLLAB_AUTH=cognito needs COLLAB_JWT_CLIENT_IDS.")
+        if not all(self.bus_keys) or len(self.bus_keys) > 2:
+            found.append("COLLAB_BUS_KEY is one key, or two with a comma between them.")
         if self.warn_document_bytes > self.max_document_bytes:
             found.append("COLLAB_WARN_DOCUMENT_BYTES must not be above COLLAB_MAX_DOCUMENT_BYTES.")
         return found

@@ -155,7 +155,10 @@ class Metrics:
             "collab_documents_large", "Open documents that passed the soft bound of their size.", registry
         )
         self.neighbours = Gauge("collab_neighbours", "Other tasks of the cluster that live.", registry=registry)
-        self.bus_refused = ByLabel("collab_bus_refused", "Envelopes of other tasks refused.", "reason", registry)
+        self.bus_refused = ByLabel("collab_bus_refused", "Messages of other tasks refused.", "reason", registry)
+        self.bus_doubled = Counter(
+            "collab_bus_doubled", "Bus messages that came twice because their sending had an unknown outcome.", registry
+        )
         self.rooms_broken = Counter("collab_rooms_broken", "Copies of documents that broke in the CRDT.", registry)
         self.room_rebuilds = ByLabel(
             "collab_room_rebuilds", "Ends of broken copies: rebuilt, or given up with all members.", "outcome", registry

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from uuid import UUID
 
-from collab_server.bus import Bus, Envelope, EnvelopeKind
+from collab_server.bus import Bus, Envelope, EnvelopeKind, Heading
 from collab_server.errors import Close, Refused
 from collab_server.rooms.broadcast import Broadcast
 from collab_server.rooms.member import Member
@@ -28,7 +27,7 @@ class Cursors:
 
     def __init__(
         self,
-        document_id: UUID,
+        heading: Heading,
         broadcast: Broadcast,
         bus: Bus,
         metrics: Metrics,
@@ -36,7 +35,7 @@ class Cursors:
         limits: AwarenessLimits,
         max_ids: int,
     ) -> None:
-        self._document_id = document_id
+        self._heading = heading
         self._broadcast = broadcast
         self._bus = bus
         self._metrics = metrics
@@ -140,8 +139,7 @@ class Cursors:
         if self._bus.is_alone:
             return
         for batch in in_batches(entries):
-            body = encode_entries(batch)
-            self._bus.publish(Envelope(EnvelopeKind.AWARENESS, self._document_id, self._bus.task_id, body))
+            self._bus.publish(self._heading.over(EnvelopeKind.AWARENESS, encode_entries(batch)))
 
 
 def _entries(states: Iterable[_State]) -> tuple[AwarenessEntry, ...]:

@@ -40,6 +40,9 @@ class Hearing:
     def receive(self, envelope: Envelope) -> None:
         """Act on an envelope. Never raises for its content."""
         room = self._room
+        if envelope.epoch not in (None, room.document.epoch):
+            room.metrics.bus_refused["epoch"].inc()
+            return
         if room.rebuild.sets_aside(envelope):
             return
         try:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from uuid import UUID
 
-from collab_server.bus import Bus, Envelope, EnvelopeKind
+from collab_server.bus import Bus, Envelope, EnvelopeKind, Heading
 from collab_server.rooms.cursors import Cursors
 from collab_server.rooms.publication import Publication
 from collab_server.rooms.replica import Replica
@@ -26,14 +25,14 @@ class Peers:
 
     def __init__(
         self,
-        document_id: UUID,
+        heading: Heading,
         replica: Replica,
         cursors: Cursors,
         bus: Bus,
         publication: Publication,
         newest: Callable[[], int],
     ) -> None:
-        self._document_id = document_id
+        self._heading = heading
         self._replica = replica
         self._cursors = cursors
         self._bus = bus
@@ -46,7 +45,7 @@ class Peers:
     def tell(self, update: bytes) -> None:
         """Pass on an update of a member once it is durable."""
         if not self._bus.is_alone:
-            self._publication.publish(self._newest(), EnvelopeKind.UPDATE, self._document_id, update)
+            self._publication.publish(self._newest(), self._heading.over(EnvelopeKind.UPDATE, update))
 
     def greet(self) -> None:
         """Exchange with the other tasks what either side lacks, and who is there.
@@ -67,13 +66,13 @@ class Peers:
 
     def _ask(self, wish: bytes) -> None:
         body = wish + self._replica.state_vector()
-        self._bus.publish(Envelope(EnvelopeKind.SYNC_REQUEST, self._document_id, self._bus.task_id, body))
+        self._bus.publish(self._heading.over(EnvelopeKind.SYNC_REQUEST, body))
 
     def answer(self, envelope: Envelope) -> None:
         """Give another task what it lacks. Raises `UpdateRefused` and `ReplicaBroken`."""
         wish, state_vector = envelope.body[:1], envelope.body[1:]
         for update in self._replica.diffs(state_vector):
-            self._publication.publish(self._newest(), EnvelopeKind.SYNC_REPLY, self._document_id, update)
+            self._publication.publish(self._newest(), self._heading.over(EnvelopeKind.SYNC_REPLY, update))
         self._cursors.publish_all()
         if wish == ANSWER_AND_ASK_BACK:
             self._ask(ANSWER)

@@ -9,9 +9,8 @@ by rooms.
 from __future__ import annotations
 
 from collections import deque
-from uuid import UUID
 
-from collab_server.bus import Bus, Envelope, EnvelopeKind
+from collab_server.bus import Bus, Envelope
 from persistence.journal import JournalEntry
 from persistence.recorder import Recorder
 
@@ -27,11 +26,10 @@ class Publication:
         recorder.add_listener(self._committed)
         recorder.add_refusal_listener(self._will_never_be_committed)
 
-    def publish(self, ticket: int, kind: EnvelopeKind, document_id: UUID, body: bytes) -> None:
-        """Tell the other tasks once the recorder has passed `ticket`, the newest update in `body`."""
+    def publish(self, ticket: int, envelope: Envelope) -> None:
+        """Tell the other tasks once the recorder has passed `ticket`, the newest update in `envelope`."""
         if self._bus.is_alone:
             return
-        envelope = Envelope(kind, document_id, self._bus.task_id, body)
         if ticket > self._recorder.durable or self._waiting:
             self._waiting.append((ticket, envelope))
         else:

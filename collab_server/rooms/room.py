@@ -14,7 +14,7 @@ from functools import partial
 import structlog
 
 from auth.permissions import Action
-from collab_server.bus import Bus, Envelope
+from collab_server.bus import Bus, Envelope, Heading
 from collab_server.errors import Close, Refused
 from collab_server.firewall import UpdateGap, UpdateRefused, UpdateSummary
 from collab_server.rooms.acknowledgements import Acknowledgements
@@ -85,10 +85,9 @@ class Room:
         self._acknowledgements = acknowledgements
         self._answers = Answers(self, replica, acknowledgements)
         self._offload = offload
-        self.cursors = Cursors(
-            document.channel, self.members, bus, metrics, limits=awareness_limits, max_ids=max_awareness_ids
-        )
-        self._peers = Peers(document.channel, replica, self.cursors, bus, publication, lambda: self.ticket)
+        heading = Heading(document.channel, bus.task_id, document.epoch)
+        self.cursors = Cursors(heading, self.members, bus, metrics, limits=awareness_limits, max_ids=max_awareness_ids)
+        self._peers = Peers(heading, replica, self.cursors, bus, publication, lambda: self.ticket)
         self._hearing = Hearing(self, replica, self._peers)
         look_up = partial(owner.look_up_leases, self)
         self.leases = Leases(document.id, metrics, self.members, self.cursors, self._peers.greet, look_up)

@@ -12,9 +12,10 @@ import hiredis
 import pytest
 
 from collab_server.bus import BusUnavailable, Envelope, EnvelopeKind
+from collab_server.bus_gate import BusTallies, Gate
 from collab_server.bus_redis import RedisBus
-from collab_server.envelopes import encode
 from collab_server.redis_link import LinkTimes
+from tests.house.test_structure import ROOT
 from tests.services.redis import RedisServer
 from tests.services.tcp_relay import Relay
 
@@ -30,7 +31,7 @@ async def make_bus(redis_server: RedisServer) -> AsyncIterator[MakeBus]:
     made: list[RedisBus] = []
 
     async def make(task_id: str, key: bytes | None = None, times: LinkTimes = PATIENT) -> RedisBus:
-        bus = RedisBus(redis_server.url, task_id, "test:", hmac_key=key, times=times)
+        bus = RedisBus(redis_server.url, task_id, "test:", hmac_keys=(key,) if key else (), times=times)
         made.append(bus)
         await bus.start()
         await until_reachable(bus)
@@ -57,6 +58,12 @@ async def until_reachable(bus: RedisBus) -> None:
 
 def update(origin: str, document: UUID, body: bytes) -> Envelope:
     return Envelope(EnvelopeKind.UPDATE, document, origin, body)
+
+
+def sealed(envelope: Envelope, *keys: bytes) -> bytes:
+    """As a task of this version would publish it."""
+    [(wire, _envelopes)] = Gate(envelope.origin, lambda: 0, keys).seal([envelope])
+    return wire
 
 
 class ScriptedRedis:
@@ -106,15 +113,15 @@ def pings(server: RedisServer) -> int:
 
 
 def channel(document: UUID) -> str:
-    return f"test:room:{document}"
+    return f"test:room:{{{document}}}"
 
 
 async def test_garbage_on_a_channel_is_counted_and_dropped(make_bus: MakeBus, redis_server: RedisServer) -> None:
     bus, heard, document = await make_bus("one"), list[Envelope](), uuid4()
     await bus.subscribe(document, heard.append)
-    for garbage in (b"", b"\x01", b"\xff" * 100, b"not an envelope", encode(update("two", document, b"x"), b"key")):
+    for garbage in (b"", b"\x01", b"\xff" * 100, b"not an envelope", sealed(update("two", document, b"x"), b"key")):
         redis_server.command("PUBLISH", channel(document), garbage)
-    redis_server.command("PUBLISH", channel(document), encode(update("two", document, b"good")))
+    redis_server.command("PUBLISH", channel(document), sealed(update("two", document, b"good")))
     await until(lambda: [envelope.body for envelope in heard] == [b"good"])
     assert bus.malformed == 5
 
@@ -123,8 +130,8 @@ async def test_an_envelope_of_another_room_is_counted_and_dropped(make_bus: Make
     bus, heard, document, other = await make_bus("one"), list[Envelope](), uuid4(), uuid4()
     await bus.subscribe(document, heard.append)
     await bus.subscribe(other, heard.append)
-    redis_server.command("PUBLISH", channel(document), encode(update("two", other, b"moved")))
-    redis_server.command("PUBLISH", channel(document), encode(Envelope(EnvelopeKind.CONTROL, None, "two", b"moved")))
+    redis_server.command("PUBLISH", channel(document), sealed(update("two", other, b"moved")))
+    redis_server.command("PUBLISH", channel(document), sealed(Envelope(EnvelopeKind.CONTROL, None, "two", b"moved")))
     await until(lambda: bus.malformed == 2)
     assert heard == []
 
@@ -276,7 +283,7 @@ async def test_a_document_entered_again_waits_for_the_confirmation_of_its_last_s
         await until(lambda: server.asked == [b"SUBSCRIBE", b"SUBSCRIBE", b"UNSUBSCRIBE", b"SUBSCRIBE"])
         server.answer(b"subscribe", channel(document).encode(), 2)
         server.answer(b"unsubscribe", channel(document).encode(), 1)
-        server.answer(b"message", b"test:control", encode(Envelope(EnvelopeKind.CONTROL, None, "two", b"")))
+        server.answer(b"message", b"test:control", sealed(Envelope(EnvelopeKind.CONTROL, None, "two", b"")))
         await until(lambda: len(heard) == 1)  # by now the answers before it were read as well
         assert not second.done()
         server.answer(b"subscribe", channel(document).encode(), 2)
@@ -345,3 +352,56 @@ async def test_closing_while_redis_hangs_ends_in_time(make_bus: MakeBus, redis_s
     async with asyncio.timeout(PATIENCE_S):
         await bus.close()
     assert [task for task in asyncio.all_tasks() if task.get_name().startswith("bus-")] == []
+
+
+async def test_the_user_that_operations_describes_may_do_all_a_bus_does(
+    make_bus: MakeBus, redis_server: RedisServer
+) -> None:
+    described = re.search(r"^ACL (SETUSER .+)$", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
+    assert described is not None
+    redis_server.command("ACL", *described[1].replace("PASSWORD", "hunter2").split())
+    url, heard, documents = f"redis://collab:hunter2@127.0.0.1:{redis_server.port}/0", list[Envelope](), [uuid4(), None]
+    one, two = (RedisBus(url, task_id, times=PATIENT) for task_id in ("one", "two"))
+    for bus in (one, two):
+        await bus.start()
+        await until_reachable(bus)
+    for document in documents:
+        await two.subscribe(document, heard.append)
+        one.publish(Envelope(EnvelopeKind.CONTROL, document, "one", b"x"))
+    await until(lambda: [envelope.document_id for envelope in heard] == documents)
+    foreign = RedisBus(url, "three", "other:", times=PATIENT)
+    await foreign.start()
+    await until_reachable(foreign)
+    foreign.publish(update("three", uuid4(), b"x"))
+    await foreign.ping()
+    assert (one.dropped, foreign.dropped) == (0, 1)
+    for bus in (one, two, foreign):
+        await bus.close()
+
+
+async def test_tasks_stamp_with_the_clock_of_redis(make_bus: MakeBus, redis_server: RedisServer) -> None:
+    before_s = int(redis_server.command("TIME").split()[2])
+    bus = await make_bus("one")
+    now_s = bus._publisher.now_ms() / 1_000
+    assert before_s <= now_s <= int(redis_server.command("TIME").split()[2]) + 1
+
+
+async def test_a_recorded_message_is_dropped_and_counted(make_bus: MakeBus, redis_server: RedisServer) -> None:
+    """T21: what was published once comes again, into its own channel and into another one."""
+    tallies = BusTallies()
+    bus = RedisBus(redis_server.url, "one", "test:", hmac_keys=(b"key",), tallies=tallies, times=PATIENT)
+    heard, document, other = list[Envelope](), uuid4(), uuid4()
+    await bus.start()
+    await until_reachable(bus)
+    await bus.subscribe(document, heard.append)
+    await bus.subscribe(other, heard.append)
+    now_ms = bus._publisher.now_ms()
+    long_ago = Gate("two", lambda: now_ms - 3_600_000, (b"key",))
+    [(old, _)] = long_ago.seal([update("two", document, b"an hour ago")])
+    [(new, _)] = Gate("two", lambda: now_ms, (b"key",)).seal([update("two", document, b"now")])
+    for name, wire in ((document, old), (document, new), (document, new), (other, new)):
+        redis_server.command("PUBLISH", channel(name), wire)
+    await until(lambda: bus.malformed == 2 and tallies.doubled.count == 1)
+    assert [envelope.body for envelope in heard] == [b"now"]
+    assert {reason: tally.count for reason, tally in tallies.refused.items()} == {"stale": 1, "channel": 1}
+    await bus.close()
