@@ -155,6 +155,11 @@ class Metrics:
             "collab_documents_large", "Open documents that passed the soft bound of their size.", registry
         )
         self.neighbours = Gauge("collab_neighbours", "Other tasks of the cluster that live.", registry=registry)
+        self.presence_behind = Gauge(
+            "collab_presence_behind",
+            "1 while the directory of who is where lacks what this task has to tell.",
+            registry=registry,
+        )
         self.bus_refused = ByLabel("collab_bus_refused", "Envelopes of other tasks refused.", "reason", registry)
         self.rooms_broken = Counter("collab_rooms_broken", "Copies of documents that broke in the CRDT.", registry)
         self.room_rebuilds = ByLabel(
