@@ -22,6 +22,7 @@ from starlette.routing import Route
 
 from auth.identity import TokenRefused
 from auth.tokens import Authenticator
+from collab_server.admin_presence import AdminPresence
 from collab_server.admin_quarantine import AdminQuarantine
 from collab_server.bus import Bus
 from collab_server.health import STUCK_AFTER_S, Health
@@ -48,6 +49,7 @@ class Admin:
         heartbeat: Heartbeat,
         authenticator: Authenticator,
         quarantine: AdminQuarantine,
+        presence: AdminPresence,
     ) -> None:
         self._server = server
         self._bus = bus
@@ -56,6 +58,7 @@ class Admin:
         self._heartbeat = heartbeat
         self._authenticator = authenticator
         self._quarantine = quarantine
+        self._presence = presence
 
     def app(self) -> Starlette:
         """The ASGI application."""
@@ -67,6 +70,7 @@ class Admin:
                 Route("/rooms", self._for_admins(self._rooms)),
                 Route("/rooms/{document}", self._for_admins(self._room)),
                 *self._quarantine.routes(self._for_admins),
+                *self._presence.routes(self._for_admins),
                 Route("/rooms/{document}/checkpoint", self._for_admins(self._checkpoint), methods=["POST"]),
             ]
         )

@@ -24,8 +24,10 @@ from auth.permissions_postgres import PostgresPermissions
 from auth.tokens import Authenticator
 from collab_server import big_work
 from collab_server.admin import Admin
+from collab_server.admin_presence import AdminPresence
 from collab_server.admin_quarantine import AdminQuarantine
 from collab_server.admission import Admission
+from collab_server.attendance import Attendance
 from collab_server.bus import Bus
 from collab_server.bus_gate import BusTallies
 from collab_server.bus_memory import MemoryBus
@@ -34,11 +36,13 @@ from collab_server.control import Control
 from collab_server.crash_bars import CrashBars
 from collab_server.envelopes import SPEAKS
 from collab_server.errors import ConfigurationError
+from collab_server.ghosts import Ghosts
 from collab_server.health import Health
 from collab_server.heartbeat import Heartbeat
 from collab_server.http_port import HttpPort
 from collab_server.neighbours import Neighbours
 from collab_server.pruning import Pruning
+from collab_server.redis_calls import RedisCalls
 from collab_server.rooms.acknowledgements import Acknowledgements
 from collab_server.rooms.bounds import RoomBounds
 from collab_server.rooms.offload import Offload
@@ -76,6 +80,9 @@ from persistence.quarantine_postgres import PostgresQuarantine
 from persistence.recorder import Recorder
 from persistence.restore import Restorer
 from persistence.sandbox import Sandbox, SandboxFailed
+from presence.directory import Directory
+from presence.directory_memory import MemoryDirectory
+from presence.directory_redis import RedisDirectory
 
 # Names a part that starts; the context is given a function that takes the detail to show when it has started.
 Announce = Callable[[str], AbstractContextManager[Callable[[str], None]]]
@@ -108,6 +115,7 @@ async def assembled(
         control = Control(bus, metrics)
         neighbours = Neighbours(control, metrics, speaks=SPEAKS)
         bus.versions = neighbours.common_versions
+        directory = await _directory(settings, bus.task_id, stack)
         authenticator, dev_keys = await _authenticator(settings, announce, stack)
         keeping = QuarantineBounds(settings.quarantine_max_bytes, settings.quarantine_max_rows)
         journal = PostgresJournal(pool, hold_connection=True, bounds=keeping)
@@ -145,6 +153,12 @@ async def assembled(
             await server.start()
             stack.push_async_callback(_drain_if_needed, server)
             started(f"ws://{settings.host}:{server.port}/ws/{{document}}")
+        ghosts = Ghosts(registry.rooms, neighbours)
+        ghosts.start()
+        stack.push_async_callback(ghosts.close)
+        attendance = Attendance(directory, registry.rooms, metrics)
+        attendance.start()
+        stack.push_async_callback(attendance.close)
         heartbeat = Heartbeat(metrics.loop_lag_s.observe, settings.watchdog_s)
         with announce("Admin port") as started:
             admin = HttpPort(
@@ -156,6 +170,7 @@ async def assembled(
                     heartbeat,
                     authenticator,
                     AdminQuarantine(quarantine, Reinstatement(registry, quarantine, offload)),
+                    AdminPresence(directory),
                 ).app(),
                 settings.host,
                 settings.admin_port,
@@ -247,6 +262,15 @@ async def _bus(settings: Settings, metrics: Metrics, announce: Announce, stack: 
         stack.push_async_callback(bus.close)
         started(detail)
     return bus
+
+
+async def _directory(settings: Settings, task_id: str, stack: AsyncExitStack) -> Directory:
+    if settings.redis_url is None:
+        return MemoryDirectory(task_id)
+    calls = RedisCalls(settings.redis_url.get_secret_value(), "directory")
+    await calls.start()
+    stack.push_async_callback(calls.close)
+    return RedisDirectory(task_id, calls.call)
 
 
 async def _authenticator(

@@ -159,6 +159,11 @@ class Metrics:
         self.bus_doubled = Counter(
             "collab_bus_doubled", "Bus messages that came twice because their sending had an unknown outcome.", registry
         )
+        self.presence_behind = Gauge(
+            "collab_presence_behind",
+            "1 while the directory of who is where lacks what this task has to tell.",
+            registry=registry,
+        )
         self.rooms_broken = Counter("collab_rooms_broken", "Copies of documents that broke in the CRDT.", registry)
         self.room_rebuilds = ByLabel(
             "collab_room_rebuilds", "Ends of broken copies: rebuilt, or given up with all members.", "outcome", registry

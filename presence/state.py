@@ -23,7 +23,7 @@ ECHO_S = 60.0
 so an entry of someone who has just left can still arrive from a peer; slow peers are closed before a minute is over."""
 
 RENEWED_S = 40.0
-"""Clients renew their state every 15 s: what was not heard of for longer may be of a task that died."""
+"""Clients renew their state every 15 s, and forget one that was not for 30 s. So does a task, with what others say."""
 
 MOST_REMEMBERED = 1024
 """Bound of that memory in ids (T13), some 100 kB at most; when it is full the oldest are forgotten first."""
@@ -121,6 +121,44 @@ class AwarenessStates:
             if held.state is not None and not (local_only and isinstance(held.owner, str))
         ]
 
+    def remove_unrenewed(self, *, now: float) -> list[tuple[int, int]]:
+        """The same for states of other tasks that nobody has renewed for `RENEWED_S`: their task never said it left."""
+        old = [
+            client_id
+            for owner, ids in self._ids.items()
+            if isinstance(owner, str)
+            for client_id in ids
+            if now - self._held[client_id].at > RENEWED_S
+        ]
+        shown = [(client_id, self._held[client_id].clock) for client_id in old]  # tasks hold nothing that is not shown
+        for client_id in old:
+            self._forget(client_id)
+        return shown
+
+    def told_gone(self, entries: Iterable[tuple[int, int, bytes | None]]) -> list[tuple[int, int]]:
+        """Those of `entries` that peers will not take although they are news: (client id, the clock they took as gone).
+
+        Peers that were told of a null at some clock ignore states up to that clock. Ask before `apply`.
+        """
+        gone = self._left
+        return [
+            (client_id, gone[client_id][0])
+            for client_id, clock, state in entries
+            if client_id in gone and state is not None and clock <= gone[client_id][0]
+        ]
+
+    def denies(self, client_id: int, clock: int) -> Hashable | None:
+        """The member of this task that shows itself as `client_id`, although somebody took it for gone at `clock`."""
+        held = self._held.get(client_id)
+        if held is None or held.state is None or isinstance(held.owner, str) or clock < held.clock:
+            return None
+        return held.owner
+
+    def state_of(self, owner: Hashable) -> bytes | None:
+        """What an owner shows as its own."""
+        own = self.own_id(owner)
+        return None if own is None else self._held[own].state
+
     def owner_of(self, client_id: int) -> Hashable | None:
         held = self._held.get(client_id)
         return None if held is None else held.owner
@@ -129,10 +167,10 @@ class AwarenessStates:
         """The first id of an owner, which is its own."""
         return next(iter(self._ids.get(owner, ())), None)
 
-    def shown_lately(self, client_id: int, *, now: float) -> bytes | None:
-        """The state of an id that was heard of within `RENEWED_S`."""
+    def shown(self, client_id: int) -> bytes | None:
+        """The state of an id."""
         held = self._held.get(client_id)
-        return None if held is None or now - held.at > RENEWED_S else held.state
+        return None if held is None else held.state
 
     def __len__(self) -> int:
         """Ids that someone speaks for, with a state or without."""

@@ -6,7 +6,6 @@ itself. Called by `room` for members and for other tasks.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 
 from collab_server.bus import Bus, Envelope, EnvelopeKind, Heading
@@ -65,25 +64,24 @@ class Cursors:
         if len(fitting) < len(states):
             self._metrics.awareness_refused["too_large"].inc(len(states) - len(fitting))
         claimed = [entry for entry in fitting if entry[2] is not None and self._states.owner_of(entry[0]) is None]
+        told_gone = dict(self._states.told_gone(claimed))
         had_effect = self._show(member, fitting, now)
-        if claimed:
-            self._ask_to_announce_again(member, claimed)
-        return had_effect
-
-    def _ask_to_announce_again(self, member: Member, claimed: list[_State]) -> None:
-        """Make a client that came back visible at once.
-
-        It returns with the clock its peers last saw, so they would ignore it until it renews its state, up to 15 s
-        later. A null at that clock makes it answer with the next one (y-protocols awareness.js: nobody else may
-        remove a local state).
-        """
-        nudges = tuple(
-            AwarenessEntry(client_id, clock, REMOVED)
+        self._ask_to_announce_again(
+            (member, client_id, told_gone.get(client_id, clock))
             for client_id, clock, _state in claimed
             if self._states.owner_of(client_id) is member
         )
-        if nudges:
-            member.send(Awareness(nudges))
+        return had_effect
+
+    def _ask_to_announce_again(self, hidden: Iterable[tuple[Member, int, int]]) -> None:
+        """Make clients that came back visible at once: (member, its client id, the clock its peers took it for gone).
+
+        One returns with the clock its peers last saw, so they would ignore it until it renews its state, up to 15 s
+        later. A null at that clock makes it answer with the next one (y-protocols awareness.js: nobody else may
+        remove a local state).
+        """
+        for member, client_id, clock in hidden:
+            member.send(Awareness((AwarenessEntry(client_id, clock, REMOVED),)))
 
     def _show(self, owner: Member | str, states: list[_State], now: float) -> bool:
         outcome = self._states.apply(owner, states, now=now)
@@ -102,7 +100,7 @@ class Cursors:
         owner = self._states.owner_of(client_id)
         if isinstance(owner, Member):
             return (owner.identity.subject, owner) if self._states.own_id(owner) == client_id else None
-        state = self._states.shown_lately(client_id, now=time.monotonic())
+        state = self._states.shown(client_id)
         subject = None if state is None else user_of(state)
         return None if subject is None else (subject, None)
 
@@ -110,12 +108,25 @@ class Cursors:
         """Whether `member` shows itself."""
         return self._states.own_id(member) is not None
 
+    def state_of(self, member: Member) -> bytes | None:
+        """What `member` shows of itself."""
+        return self._states.state_of(member)
+
     def remove(self, member: Member) -> None:
         """Take the cursors of someone who left from everyone's screen."""
-        if gone := self._states.remove_owner(member):
-            entries = tuple(AwarenessEntry(client_id, clock, REMOVED) for client_id, clock in gone)
+        if entries := _nulls(self._states.remove_owner(member)):
             self._broadcast.send_states(entries)
             self._publish(entries)
+
+    def forget_task(self, task_id: str) -> None:
+        """Take the cursors of a task that is gone from the screens of this one; each task does so for itself."""
+        if entries := _nulls(self._states.remove_owner(task_id)):
+            self._broadcast.send_states(entries)
+
+    def forget_unrenewed(self, now: float) -> None:
+        """The same for cursors of other tasks that nobody has renewed for long, whatever became of their task."""
+        if entries := _nulls(self._states.remove_unrenewed(now=now)):
+            self._broadcast.send_states(entries)
 
     def send_all(self, member: Member, *, only_if_any: bool = False) -> None:
         """Show `member` everyone who is here."""
@@ -129,7 +140,13 @@ class Cursors:
             (entry.client_id, entry.clock, None if entry.state == REMOVED else entry.state)
             for entry in decode_entries(envelope.body, self._limits)
         ]
+        denied = [(client_id, clock) for client_id, clock, state in states if state is None]
+        if hidden := [(who, *gone) for gone in denied if isinstance(who := self._states.denies(*gone), Member)]:
+            self._ask_to_announce_again(hidden)
+        told_gone = self._states.told_gone(states)
         self._show(envelope.origin, states, now)
+        if told_gone:  # they live after all: members here will not take it from this state, only from a later one
+            self._publish(_nulls(told_gone))
 
     def publish_all(self) -> None:
         """Tell the other tasks of every member of this one."""
@@ -140,6 +157,10 @@ class Cursors:
             return
         for batch in in_batches(entries):
             self._bus.publish(self._heading.over(EnvelopeKind.AWARENESS, encode_entries(batch)))
+
+
+def _nulls(gone: Iterable[tuple[int, int]]) -> tuple[AwarenessEntry, ...]:
+    return tuple(AwarenessEntry(client_id, clock, REMOVED) for client_id, clock in gone)
 
 
 def _entries(states: Iterable[_State]) -> tuple[AwarenessEntry, ...]:

@@ -89,6 +89,7 @@ class Member:
         "author",
         "awaiting_sync",
         "dialect",
+        "edited_at",
         "ends_at",
         "expelled",
         "identity",
@@ -129,6 +130,7 @@ class Member:
         self.expelled = False
         self.address = address
         self.since = now
+        self.edited_at = now
         self.ends_at = ends_at
         self.received_bytes = 0
         self.received_messages = 0
@@ -157,6 +159,7 @@ class Member:
         update = self.dialect.short_update(payload)
         if update is not None and permits(self.role, Action.WRITE_DOCUMENT):
             self.room.metrics.edits.count += 1
+            self.edited_at = now
             self.room.edit(self, update)
             return True
         try:
@@ -277,7 +280,8 @@ class Member:
         was_asked, self.awaiting_sync = self.awaiting_sync, False
         self.room.edit(self, message.update, is_answer=was_asked, is_sync=True)
 
-    def _edit(self, message: Update, _now: float) -> None:
+    def _edit(self, message: Update, now: float) -> None:
+        self.edited_at = now
         self.room.edit(self, message.update)
 
     def _share_presence(self, message: Awareness, now: float) -> bool:

@@ -18,6 +18,7 @@ from collab_server.bus import Bus, Envelope, Heading
 from collab_server.errors import Close, Refused
 from collab_server.firewall import UpdateGap, UpdateRefused, UpdateSummary
 from collab_server.rooms.acknowledgements import Acknowledgements
+from collab_server.rooms.activity import share_cursors
 from collab_server.rooms.answers import Answers
 from collab_server.rooms.bounds import Bounds, RoomBounds
 from collab_server.rooms.broadcast import Broadcast
@@ -349,8 +350,7 @@ class Room:
 
     def share_presence(self, member: Member, entries: Iterable[AwarenessEntry], now: float) -> bool:
         """Show the cursors `member` sent; say if any was news. Raises `Refused`."""
-        self.roster.touch(member, now=now)
-        return self.cursors.share(member, entries, now)
+        return share_cursors(self, member, entries, now)
 
     # Other tasks
 

@@ -20,7 +20,14 @@ from tests.services.server import ServerProcess
 from tests.services.tokens import token
 
 OPEN_PATHS = ["/healthz", "/readyz", "/metrics"]
-GUARDED_PATHS = ["/rooms", "/rooms/anything", "/quarantine", "/quarantine/1/update"]
+GUARDED_PATHS = [
+    "/rooms",
+    "/rooms/anything",
+    "/quarantine",
+    "/quarantine/1/update",
+    "/presence/anything",
+    "/presence/people/ada",
+]
 SECRET_TEXT = "canary-of-the-text"
 
 

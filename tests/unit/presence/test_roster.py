@@ -67,3 +67,54 @@ def test_a_seat_is_taken_once(roster: Roster) -> None:
     with pytest.raises(ValueError, match="taken"):
         roster.enter(1, BOB, now=1.0)
     assert roster.leave(1)
+
+
+def test_coming_going_waking_up_and_a_new_role_are_changes_and_moving_is_not(roster: Roster) -> None:
+    seen = [roster.changes]
+
+    def changed() -> bool:
+        seen.append(roster.changes)
+        return seen[-1] != seen[-2]
+
+    roster.enter(1, ALICE, now=0.0)
+    assert changed()
+    roster.touch(1, now=IDLE_AFTER_S - 1)
+    roster.people(now=10 * IDLE_AFTER_S)
+    assert not changed()
+    roster.touch(1, now=2 * IDLE_AFTER_S)
+    assert changed()
+    roster.describe(1, Person("alice", "Alice", "viewer"))
+    assert changed()
+    roster.leave(1)
+    assert changed()
+    roster.leave(1)
+    roster.touch(1, now=9 * IDLE_AFTER_S)
+    roster.describe(1, ALICE)
+    assert not changed()
+
+
+def test_a_seat_may_be_described_anew_but_never_changes_hands(roster: Roster) -> None:
+    roster.enter(1, ALICE, now=0.0)
+    demoted = Person("alice", "Alice", "viewer")
+    roster.describe(1, demoted)
+    assert roster.people(now=1.0)[0].person == demoted
+    with pytest.raises(ValueError, match="somebody else's"):
+        roster.describe(1, BOB)
+
+
+def test_word_of_earlier_activity_takes_nothing_back(roster: Roster) -> None:
+    roster.enter(1, ALICE, now=0.0)
+    roster.touch(1, now=100.0)
+    roster.touch(1, now=50.0)
+    assert roster.people(now=150.0)[0].active_at == 100.0
+
+
+def test_the_idle_are_those_whose_every_device_is(roster: Roster) -> None:
+    roster.enter(1, ALICE, now=0.0)
+    roster.enter(2, ALICE, now=0.0)
+    roster.enter(3, BOB, now=0.0)
+    roster.touch(2, now=1.0)
+    for now in (IDLE_AFTER_S - 1, IDLE_AFTER_S, IDLE_AFTER_S + 1):
+        shown = [here.person.subject for here in roster.people(now=now) if here.status is Status.IDLE]
+        assert roster.idle(now=now) == shown
+    assert roster.idle(now=IDLE_AFTER_S) == ["bob"]

@@ -10,6 +10,7 @@ from presence.state import (
     ECHO_S,
     LONGEST_CLOCK_STEP,
     MOST_REMEMBERED,
+    RENEWED_S,
     Applied,
     AwarenessStates,
     RefusedBecause,
@@ -269,3 +270,45 @@ def test_whatever_is_said_every_id_has_one_owner_and_peers_end_with_the_same_sta
         assert {client: said for client, _, said in states.snapshot()} == shown
         for seat in owners[:4]:
             assert sum(states.owner_of(client) is seat for client in range(7)) <= 4
+
+
+def test_what_another_task_says_goes_when_nobody_renews_it(states: AwarenessStates) -> None:
+    alice = Seat()
+    say(states, alice, (X, 5, state("alice")))
+    say(states, "task-2", (Y, 7, state("bob")), (Z, 1, state("eve")))
+    say(states, "task-2", (Z, 2, state("eve")), now=RENEWED_S)
+    assert states.remove_unrenewed(now=RENEWED_S) == []
+    assert states.remove_unrenewed(now=RENEWED_S + 1) == [(Y, 7)]
+    assert [entry.client_id for entry in states.snapshot()] == [X, Z]
+    assert states.remove_unrenewed(now=3 * RENEWED_S) == [(Z, 2)]
+    assert states._ids == {alice: {X: None}}
+
+
+def test_peers_do_not_take_a_state_up_to_the_clock_at_which_they_were_told_that_it_is_gone(
+    states: AwarenessStates,
+) -> None:
+    say(states, "task-2", (X, 5, state("alice")))
+    states.remove_owner("task-2")
+    entries = [(X, 4, state("alice")), (X, 5, state("alice")), (X, 6, state("alice")), (X, 5, None), (Y, 1, b"{}")]
+    assert states.told_gone(entries) == [(X, 5), (X, 5)]
+    say(states, "task-2", (X, 6, state("alice")))
+    assert states.told_gone(entries) == []
+
+
+def test_who_shows_itself_denies_that_it_is_gone(states: AwarenessStates) -> None:
+    alice = Seat()
+    say(states, alice, (X, 5, state("alice")), (Y, 1, b"{}"), (Y, 2, None))
+    say(states, "task-2", (Z, 5, state("bob")))
+    assert states.denies(X, 5) is alice
+    assert states.denies(X, 9) is alice
+    assert states.denies(X, 4) is None  # its peers know better
+    assert states.denies(Y, 2) is states.denies(Z, 5) is states.denies(2000, 1) is None
+
+
+def test_what_an_owner_shows_is_that_of_its_own_id(states: AwarenessStates) -> None:
+    alice = Seat()
+    assert states.state_of(alice) is None
+    say(states, alice, (X, 5, state("alice")), (Y, 1, b"{}"))
+    assert states.state_of(alice) == state("alice")
+    say(states, alice, (X, 6, None))
+    assert states.state_of(alice) is None

@@ -171,6 +171,30 @@ async def test_cursors_of_someone_who_leaves_are_removed_everywhere_with_the_sam
         assert len(room.cursors) == 0
 
 
+async def test_renewing_a_cursor_or_repeating_that_of_another_does_not_make_anybody_active() -> None:
+    """Stock clients renew an unchanged state every 15 s and send back what they hear: nobody need be there."""
+    async with house() as at:
+        room = await at.room()
+        ada, bob = at.join(room, subject="ada"), at.join(room, subject="bob")
+        ada.send(cursor(5, clock=1, cursor=1), now=10.0)
+        bob.send(cursor(6, clock=1, cursor=1), now=10.0)
+        ada.send(cursor(5, clock=2, cursor=1), now=20.0)  # renewed
+        ada.send(cursor(6, clock=1, cursor=1), now=30.0)  # repeated
+        bob.send(cursor(6, clock=2, cursor=2), now=40.0)  # moved
+        assert [here.active_at for here in room.roster.people(now=50.0)] == [10.0, 40.0]
+
+
+async def test_writing_is_noted_with_its_time_at_the_seat() -> None:
+    async with house() as at:
+        room = await at.room()
+        ada = at.join(room)
+        first, second = typed("a", "b")
+        ada.send(Update(first), now=10.0)
+        assert ada.member.edited_at == 10.0
+        ada.send(SyncStep2(second), now=20.0)  # what a client brings when it connects, nobody typed just now
+        assert ada.member.edited_at == 10.0
+
+
 async def test_a_member_cannot_move_the_cursor_of_another() -> None:
     async with house() as at:
         room = await at.room()
