@@ -26,6 +26,7 @@ from collab_server.admin_quarantine import AdminQuarantine
 from collab_server.bus import Bus
 from collab_server.health import STUCK_AFTER_S, Health
 from collab_server.heartbeat import Heartbeat
+from collab_server.rights_admin import AdminRights
 from collab_server.rooms.member import Member
 from collab_server.rooms.room import Room
 from collab_server.server import Server
@@ -48,6 +49,7 @@ class Admin:
         heartbeat: Heartbeat,
         authenticator: Authenticator,
         quarantine: AdminQuarantine,
+        rights: AdminRights,
     ) -> None:
         self._server = server
         self._bus = bus
@@ -56,6 +58,7 @@ class Admin:
         self._heartbeat = heartbeat
         self._authenticator = authenticator
         self._quarantine = quarantine
+        self._rights = rights
 
     def app(self) -> Starlette:
         """The ASGI application."""
@@ -67,6 +70,7 @@ class Admin:
                 Route("/rooms", self._for_admins(self._rooms)),
                 Route("/rooms/{document}", self._for_admins(self._room)),
                 *self._quarantine.routes(self._for_admins),
+                *self._rights.routes(self._for_admins),
                 Route("/rooms/{document}/checkpoint", self._for_admins(self._checkpoint), methods=["POST"]),
             ]
         )

@@ -121,6 +121,10 @@ class AwarenessStates:
             if held.state is not None and not (local_only and isinstance(held.owner, str))
         ]
 
+    def said_by(self, owner: Hashable) -> list[StateEntry]:
+        """What an owner said last, under each of its ids."""
+        return [StateEntry(each, self._held[each].clock, self._held[each].state) for each in self._ids.get(owner, ())]
+
     def owner_of(self, client_id: int) -> Hashable | None:
         held = self._held.get(client_id)
         return None if held is None else held.owner

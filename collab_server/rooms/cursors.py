@@ -52,7 +52,7 @@ class Cursors:
 
         Raises `Refused`.
         """
-        user = {"id": member.identity.subject, "name": member.identity.name, "role": member.role.value}
+        user = _user_of(member)
         try:
             states = [
                 (entry.client_id, entry.clock, None if entry.state == REMOVED else stamp(entry.state, user=user))
@@ -70,6 +70,15 @@ class Cursors:
         if claimed:
             self._ask_to_announce_again(member, claimed)
         return had_effect
+
+    def stamp_again(self, member: Member, now: float) -> None:
+        """Put the identity of `member`, which has changed, on what it shows.
+
+        In its name, one clock further, or its peers would not look; its client takes that over like any newer state.
+        """
+        user = _user_of(member)
+        said = self._states.said_by(member)
+        self._show(member, [(each, clock + 1, stamp(state, user=user)) for each, clock, state in said if state], now)
 
     def _ask_to_announce_again(self, member: Member, claimed: list[_State]) -> None:
         """Make a client that came back visible at once.
@@ -142,6 +151,10 @@ class Cursors:
         for batch in in_batches(entries):
             body = encode_entries(batch)
             self._bus.publish(Envelope(EnvelopeKind.AWARENESS, self._document_id, self._bus.task_id, body))
+
+
+def _user_of(member: Member) -> dict[str, str]:
+    return {"id": member.identity.subject, "name": member.identity.name, "role": member.role.value}
 
 
 def _entries(states: Iterable[_State]) -> tuple[AwarenessEntry, ...]:
