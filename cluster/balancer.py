@@ -1,7 +1,8 @@
 """A TCP balancer for trials on one machine: connections go round the tasks that are ready, and stay where they are.
 
 It reads nothing of what it carries. It must never cut a connection because its task drains: the task closes it. A task
-that takes none is passed over at once, and tried again when `readiness` finds it ready. Called by `deployment`.
+that takes none is passed over at once, and tried again when `readiness` finds it ready. Called by `deployment`
+and `balance`.
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ class Target:
     """One task as the balancer sees it. `connections` are those it has now."""
 
     port: int
+    host: str = "127.0.0.1"
     ready: bool = False
     connections: int = field(default=0, init=False)
 
 
 class Balancer:
-    """Listens on `host`:`port` (0: a free one, then in `port`) and carries to the `targets` of this machine in turn."""
+    """Listens on `host`:`port` (0: a free one, then in `port`) and carries to the `targets` in turn."""
 
     def __init__(self, targets: Sequence[Target], host: str, port: int) -> None:
         self._targets = tuple(targets)
@@ -71,7 +73,7 @@ class Balancer:
         for target in self._in_turn():
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                    await loop.create_connection(lambda: _Task(client), "127.0.0.1", target.port)
+                    await loop.create_connection(lambda: _Task(client), target.host, target.port)
             except (OSError, TimeoutError):
                 target.ready = False
                 continue

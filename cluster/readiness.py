@@ -1,4 +1,5 @@
-"""Asks every task's admin port whether it is ready, as a load balancer does. Called by `deployment` and `task`."""
+"""Asks every task's admin port whether it is ready, as a load balancer does. Called by `deployment`, `task` and
+`balance`."""
 
 from __future__ import annotations
 
@@ -12,22 +13,22 @@ EVERY_S = 0.5
 TIMEOUT_S = 2.0
 
 
-async def http_status(port: int, path: str) -> int | None:
-    """The status of a GET at a port of this machine; None without an answer in time."""
+async def http_status(port: int, path: str, host: str = "127.0.0.1") -> int | None:
+    """The status of a GET; None without an answer in time."""
     with suppress(OSError, TimeoutError, IndexError, ValueError):
         async with asyncio.timeout(TIMEOUT_S):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            reader, writer = await asyncio.open_connection(host, port)
             try:
-                writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode())
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
                 return int((await reader.readline()).split(b" ")[1])
             finally:
                 writer.close()
     return None
 
 
-async def is_ready(admin_port: int) -> bool:
+async def is_ready(admin_port: int, host: str = "127.0.0.1") -> bool:
     """Whether the task behind that admin port says that it is ready."""
-    return await http_status(admin_port, "/readyz") == 200
+    return await http_status(admin_port, "/readyz", host) == 200
 
 
 async def watch(targets: Mapping[Target, int]) -> None:
@@ -39,5 +40,6 @@ async def watch(targets: Mapping[Target, int]) -> None:
 
 async def look(targets: Mapping[Target, int]) -> None:
     """Ask all once."""
-    for target, ready in zip(targets, await asyncio.gather(*map(is_ready, targets.values())), strict=True):
+    asked = (is_ready(admin_port, target.host) for target, admin_port in targets.items())
+    for target, ready in zip(targets, await asyncio.gather(*asked), strict=True):
         target.ready = ready

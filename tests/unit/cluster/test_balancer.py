@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
@@ -148,3 +149,41 @@ async def test_refusing_new_connections_leaves_those_that_are_there() -> None:
             assert await reached(balancer) == ""
         writer.write(b"still here\n")
         assert await reader.readline() == b"still here\n"
+
+
+async def ready(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """An admin port that finds its task ready."""
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+    await writer.drain()
+    writer.close()
+
+
+async def test_as_a_program_of_its_own_it_finds_ready_tasks_by_their_hosts_and_ends_when_told() -> None:
+    task, port = Named("a"), free_port()
+    async with AsyncExitStack() as stack:
+        ports = []
+        for serve in (task.serve, ready):
+            listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+            stack.callback(listening.close)
+            ports.append(str(listening.sockets[0].getsockname()[1]))
+        stack.callback(task.cut)
+        words = ["--listen", "127.0.0.1", "--port", str(port), "--ws-port", ports[0], "--admin-port", ports[1]]
+        running = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "cluster.balance", *words, "127.0.0.1", "no-such-host.invalid")
+        )
+        async with asyncio.timeout(30):
+            while await greeting(port) != b"a\n":  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.05)
+        running.terminate()
+        assert await running.wait() == 0
+
+
+async def greeting(port: int) -> bytes:
+    """What a new connection to that port hears first; nothing when it is refused or hung up."""
+    with suppress(OSError):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            return await reader.readline()
+        finally:
+            writer.close()
+    return b""
