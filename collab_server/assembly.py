@@ -34,6 +34,7 @@ from collab_server.control import Control
 from collab_server.crash_bars import CrashBars
 from collab_server.envelopes import SPEAKS
 from collab_server.errors import ConfigurationError
+from collab_server.handover import Handover
 from collab_server.health import Health
 from collab_server.heartbeat import Heartbeat
 from collab_server.http_port import HttpPort
@@ -130,9 +131,10 @@ async def assembled(
         pruner = Pruner(PostgresHistory(pool), blobs, timedelta(days=settings.history_days))
         watching.start(Pruning(pruner, settings.prune_every_s, metrics).watch(), "pruning")
         stack.push_async_callback(watching.close)
-        admission = Admission(
-            authenticator, PostgresPermissions(pool), PostgresCatalog(pool), frozenset(settings.allowed_origins)
-        )
+        catalog = PostgresCatalog(pool)
+        handover = Handover(control, neighbours, registry, catalog, metrics)
+        stack.push_async_callback(handover.close)
+        admission = Admission(authenticator, PostgresPermissions(pool), catalog, frozenset(settings.allowed_origins))
         server = Server(
             settings,
             admission=admission,
@@ -140,6 +142,7 @@ async def assembled(
             registry=registry,
             recorder=recorder,
             metrics=metrics,
+            hand_over=handover.give,
         )
         with announce("WebSocket server") as started:
             await server.start()

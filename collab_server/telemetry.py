@@ -155,6 +155,9 @@ class Metrics:
             "collab_documents_large", "Open documents that passed the soft bound of their size.", registry
         )
         self.neighbours = Gauge("collab_neighbours", "Other tasks of the cluster that live.", registry=registry)
+        self.rooms_handed_over = Counter(
+            "collab_rooms_handed_over", "Rooms opened because a task that drains named them.", registry=registry
+        )
         self.bus_refused = ByLabel("collab_bus_refused", "Messages of other tasks refused.", "reason", registry)
         self.bus_doubled = Counter(
             "collab_bus_doubled", "Bus messages that came twice because their sending had an unknown outcome.", registry
