@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help run test check setup web simulate bench bench-peers bench-fair bench-rooms bench-soak bench-cold bench-acks bench-rights chaos siege load image lock clean
+.PHONY: help run cluster test check setup web simulate bench bench-peers bench-fair bench-rooms bench-soak bench-cold bench-acks bench-rights chaos siege load image lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,12 @@ run: $(VENV)/.run ## run everything on this machine: http://127.0.0.1:8080/
 	@if node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null; then $(MAKE) --no-print-directory web; fi
 	@exec $(BIN)/collab-server dev
 
+cluster: $(VENV)/.dev ## three servers behind a balancer, PostgreSQL, Redis and an S3 stand-in (TASKS=3 ROLLING_S=60)
+	@if node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' 2>/dev/null; then $(MAKE) --no-print-directory web; fi
+	@$(BIN)/python -m tests.services.ministack
+	@exec $(BIN)/collab-server cluster --s3-stand-in .cache/ministack/bin/python $(if $(TASKS),--tasks $(TASKS)) \
+	  $(if $(ROLLING_S),--rolling-restart-every $(ROLLING_S))
+
 web/node_modules/.package-lock.json: web/package-lock.json
 	@echo "· installing the editor's packages"
 	@cd web && npm ci --silent --no-progress
@@ -52,7 +58,7 @@ check: $(VENV)/.dev ## ruff, mypy, import rules, unsafe calls, secrets, Dockerfi
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/bandit -q -r auth chaos collab_server commands persistence presence rest_api -c pyproject.toml
+	@$(BIN)/bandit -q -r auth chaos cluster collab_server commands persistence presence rest_api -c pyproject.toml
 	@git ls-files -z -- ':!*.lock' ':!*package-lock.json' | xargs -0 $(BIN)/detect-secrets-hook --baseline .secrets.baseline
 	@$(BIN)/hadolint Dockerfile
 	@$(MAKE) --no-print-directory web/node_modules/.package-lock.json && cd web && npm run --silent check

@@ -39,6 +39,7 @@ from collab_server.crash_bars import CrashBars
 from collab_server.envelopes import SPEAKS
 from collab_server.errors import ConfigurationError
 from collab_server.ghosts import Ghosts
+from collab_server.handover import Handover
 from collab_server.health import Health
 from collab_server.heartbeat import Heartbeat
 from collab_server.http_port import HttpPort
@@ -148,6 +149,8 @@ async def assembled(
         admission = Admission(authenticator, permissions, catalog, frozenset(settings.allowed_origins))
         rights = Rights(permissions, catalog, control, metrics, max_age_s=settings.rights_max_age_s)
         bus.on_reconnect.append(rights.look_soon)
+        handover = Handover(control, neighbours, registry, catalog, metrics)
+        stack.push_async_callback(handover.close)
         server = Server(
             settings,
             admission=admission,
@@ -156,6 +159,7 @@ async def assembled(
             registry=registry,
             recorder=recorder,
             metrics=metrics,
+            hand_over=handover.give,
         )
         with announce("WebSocket server") as started:
             await server.start()

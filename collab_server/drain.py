@@ -1,4 +1,5 @@
-"""Stopping well, in this order: members moved off, journal flushed, rooms checkpointed; each in bounded time.
+"""Stopping well, in this order: rooms handed over, members moved off, journal flushed, rooms checkpointed. Each takes
+bounded time.
 
 **Pace.** Stock clients come back 100 ms after a close, all alike, so whoever takes them over is spared by us: a few are
 moved every 50 ms, with jitter, `MOVES_PER_S` in all or as many as the longest time for it asks for.
@@ -18,7 +19,7 @@ import contextlib
 import math
 import random
 import time
-from collections.abc import Callable, Hashable, Iterable, Set
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -36,6 +37,10 @@ GOODBYE_S = 2.0  # for those who were told to answer: what they had sent before 
 LOOK_EVERY_S = 0.01
 # Of the whole time, for closing what is left when the drain is over: pools, processes, ports.
 CLOSING_SHARE, CLOSING_MOST_S = 0.1, 5.0
+
+HANDOVER_MOST_S = 4.0  # for telling the other tasks which rooms come, before the first member is moved
+
+HandOver = Callable[[Sequence[str]], Awaitable[None]]
 
 T = TypeVar("T", bound=Hashable)
 
@@ -72,10 +77,14 @@ async def drain(
     timeout_s: float,
     spread_s: float,
     hurry: asyncio.Event,
+    hand_over: HandOver,
 ) -> Drained:
-    """Stop well within `timeout_s`; `hurry` leaves out pauses and checkpoints. `connections` is their live set."""
+    """Stop well within `timeout_s`; `hurry` leaves out pauses and checkpoints. `connections` is their live set.
+
+    `hand_over` is told the documents with members in the order of their moving, and awaited for a moment.
+    """
     deadline = time.monotonic() + timeout_s - min(CLOSING_MOST_S, timeout_s * CLOSING_SHARE)
-    moved = await _move_off(connections, min(spread_s, timeout_s / 2), hurry)
+    moved = await _move_off(connections, min(spread_s, timeout_s / 2), hurry, hand_over)
     goodbye = min(time.monotonic() + GOODBYE_S, deadline)
     await _until(lambda: moved.isdisjoint(connections), goodbye, hurry)
     # A large edit that has come is taken in to its end, in pieces: it has until half of what is left.
@@ -89,11 +98,20 @@ async def drain(
     return Drained(unstored, await _checkpoint(registry, deadline, hurry))
 
 
-async def _move_off(connections: Set[Connection], spread_s: float, hurry: asyncio.Event) -> set[Connection]:
+async def _move_off(
+    connections: Set[Connection], spread_s: float, hurry: asyncio.Event, hand_over: HandOver
+) -> set[Connection]:
     """Close every member's connection, a batch at a time; returns them."""
     chance = random.Random()  # noqa: S311 - order and jitter, no secret
     seats = [(each, each.member.room) for each in connections if each.member is not None]
     order = moving_order(seats, chance)
+    names = dict.fromkeys(each.member.room.document.name for each in order if each.member is not None)
+    giving = asyncio.ensure_future(hand_over(list(names)))
+    await _until(giving.done, time.monotonic() + min(HANDOVER_MOST_S, spread_s), hurry)
+    giving.cancel()
+    await asyncio.wait([giving])
+    if not giving.cancelled() and (failure := giving.exception()) is not None:
+        log.error("handover_failed", exc_info=failure)
     size = max(1, batch_size(len(order), spread_s))
     for start in range(0, len(order), size):
         if start:

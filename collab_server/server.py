@@ -24,7 +24,7 @@ from collab_server.budget import BufferBudget
 from collab_server.connection import Connection
 from collab_server.cool_down import CoolDown
 from collab_server.crash_bars import BARRED, CrashBars
-from collab_server.drain import Drained, drain
+from collab_server.drain import Drained, HandOver, drain
 from collab_server.errors import Close, ConfigurationError, Refused
 from collab_server.limits import AddressCaps, ConnectionLimits, TokenBucket, address_key
 from collab_server.phase import Phase
@@ -61,6 +61,7 @@ class Server:
         registry: Registry,
         recorder: Recorder,
         metrics: Metrics,
+        hand_over: HandOver,
     ) -> None:
         self.settings = settings
         self.admission = admission
@@ -77,6 +78,7 @@ class Server:
         self.connections: set[Connection] = set()
         self.port = settings.ws_port
         self._recorder = recorder
+        self._hand_over = hand_over
         self._listener: asyncio.Server | None = None
         self._addresses = AddressCaps(settings.max_connections_per_address)
         self._users = AddressCaps(settings.max_connections_per_user)
@@ -293,6 +295,7 @@ class Server:
             timeout_s=self.settings.drain_timeout_s,
             spread_s=self.settings.drain_spread_s,
             hurry=hurry or asyncio.Event(),
+            hand_over=self._hand_over,
         )
         await self.tasks.close()
         return outcome

@@ -6,7 +6,8 @@ docs/settings.md is compared with this module by a test. Called by `commands` an
 
 from __future__ import annotations
 
-from enum import StrEnum
+import os
+from enum import Enum, StrEnum
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
@@ -236,3 +237,22 @@ class DevelopmentSettings(Settings):
     auth: Auth = Auth.DEV
     log_level: str = Field("warning", pattern="^(debug|info|warning|error)$", description="Least level that is logged.")
     log_format: str = Field("console", pattern="^(json|console)$", description="`json` or `console`.")
+
+
+def environment_for(settings: Settings) -> dict[str, str]:
+    """The environment for another process that shall have these settings: what was set, and of ours all other names."""
+    found = {name: value for name, value in os.environ.items() if not name.startswith("COLLAB_")}
+    for name in settings.model_fields_set:
+        match getattr(settings, name):
+            case None:
+                continue
+            case SecretStr() as secret:
+                value = secret.get_secret_value()
+            case tuple() as several:
+                value = ",".join(several)
+            case Enum(value=value):
+                pass
+            case other:
+                value = str(other)
+        found[f"COLLAB_{name.upper()}"] = value
+    return found

@@ -161,6 +161,9 @@ class Metrics:
             "collab_rights_age_seconds", "Since when every seat's rights were looked up again.", registry=registry
         )
         self.neighbours = Gauge("collab_neighbours", "Other tasks of the cluster that live.", registry=registry)
+        self.rooms_handed_over = Counter(
+            "collab_rooms_handed_over", "Rooms opened because a task that drains named them.", registry=registry
+        )
         self.bus_refused = ByLabel("collab_bus_refused", "Messages of other tasks refused.", "reason", registry)
         self.bus_doubled = Counter(
             "collab_bus_doubled", "Bus messages that came twice because their sending had an unknown outcome.", registry

@@ -42,6 +42,22 @@ def serve(
 
 
 @app.command()
+def cluster(
+    tasks: Annotated[int, typer.Option(min=1, max=9, help="How many servers.")] = 3,
+    rolling_restart_every: Annotated[
+        float | None, typer.Option(min=1, help="Drain and start one after the other again, every so many seconds.")
+    ] = None,
+    s3_stand_in: Annotated[
+        Path | None, typer.Option(help="A Python with ministack: checkpoints go to its S3 API, not to a directory.")
+    ] = None,
+) -> None:
+    """Run several servers behind a balancer on this machine, with PostgreSQL, Redis and a page."""
+    from commands.cluster import Asked, run_cluster
+
+    run_cluster(Asked(tasks, rolling_restart_every, s3_stand_in.absolute() if s3_stand_in else None))
+
+
+@app.command()
 def token(
     user: Annotated[str, typer.Option(help="Stable id of the person, e.g. alice.")],
     name: Annotated[str | None, typer.Option(help="Name others see; the id when left out.")] = None,

@@ -7,22 +7,16 @@ Loopback only unless told otherwise; never for production.
 from __future__ import annotations
 
 import sys
-from importlib.metadata import version
-from pathlib import Path
 
-from auth.permissions import Role
-from collab_server.assembly import Parts, assembled
+from collab_server.assembly import assembled
 from collab_server.http_port import HttpPort
 from collab_server.settings import DevelopmentSettings, Settings
 from collab_server.telemetry import configure_logging
 from commands.configuration import read_settings
+from commands.page import playground, sign_in_by_name
 from commands.running import StartUpLines, Stop, drain, run, supervised, until_stopped
 from persistence.quarantine import RefusedUpdate
 from rest_api.app import create_app
-from rest_api.playground import PlaygroundConfig
-from rest_api.sign_in import SignIn
-
-DEV_TOKEN_S = 12 * 3600  # a working day: nobody should have to sign in twice
 
 
 def run_dev() -> None:
@@ -38,9 +32,9 @@ async def _dev(settings: Settings, stop: Stop, crashed: list[RefusedUpdate]) -> 
     own_pages = tuple(f"http://{host}:{settings.http_port}" for host in ("127.0.0.1", "localhost"))
     settings = settings.model_copy(update={"allowed_origins": (*settings.allowed_origins, *own_pages)})
     async with assembled(settings, lines, crashed) as parts:
-        page = HttpPort(
-            create_app(_page(parts), _sign_in(parts)), settings.host, settings.http_port, "COLLAB_HTTP_PORT"
-        )
+        shown = playground(f"ws://{settings.host}:{parts.server.port}/ws", settings.auth)
+        app = create_app(shown, sign_in_by_name(parts.dev_keys))
+        page = HttpPort(app, settings.host, settings.http_port, "COLLAB_HTTP_PORT")
         with lines("Web page") as started:
             await page.start()
             started(f"http://{settings.host}:{page.port}/")
@@ -50,23 +44,3 @@ async def _dev(settings: Settings, stop: Stop, crashed: list[RefusedUpdate]) -> 
         finally:
             await page.close()
         await drain(parts, stop, lines.say)
-
-
-def _page(parts: Parts) -> PlaygroundConfig:
-    return PlaygroundConfig(
-        websocket_url=f"ws://{parts.settings.host}:{parts.server.port}/ws",
-        auth=parts.settings.auth.value,
-        version=version("collab-server"),
-        built_page=Path(__file__).parents[1] / "web" / "dist",
-    )
-
-
-def _sign_in(parts: Parts) -> SignIn | None:
-    keys = parts.dev_keys
-    if keys is None:
-        return None
-
-    def sign(*, subject: str, name: str, document: str, role: str, expires_s: int, now: float) -> str:
-        return keys.sign(subject, name, {document: Role(role)}, (), expires_s, now)
-
-    return SignIn(sign=sign, lifetime_s=DEV_TOKEN_S)

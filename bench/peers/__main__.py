@@ -23,6 +23,7 @@ from bench.peers import joins, load, report
 from bench.peers.install import NotInstalled
 from bench.peers.measured import Measured, median
 from bench.peers.member import Lost
+from bench.peers.pairs import PAIRS
 from bench.peers.picture import svg
 from bench.peers.plans import MEASURED_S, SCENARIOS, WARM_UP_S, Plan, Scenario
 from bench.peers.servers import SERVERS, prepare
@@ -77,6 +78,8 @@ def main() -> None:
             medians += shown
             if shown:
                 report.show(console, scenario, shown)
+        for line in report.hops(medians):
+            console.print(line)
     except KeyboardInterrupt:
         console.print("stopped; the scenarios that were done are written", style="yellow")
         sys.exit(130)
@@ -89,8 +92,9 @@ def _measure(
 ) -> list[Measured]:
     """All runs of one scenario: every server once, then every server again, so that a slow minute hits them alike."""
     rows = []
+    able = [name for name in chosen.server if not plan.tasks or name in PAIRS]
     for number in range(chosen.runs):
-        for name in chosen.server:
+        for name in able:
             began = time.monotonic()
             try:
                 row = one_run(name, scenario.letter, plan, pair)
@@ -110,7 +114,7 @@ def _measure(
 
 def one_run(name: str, letter: str, plan: Plan, pair: tuple[int, int] | None) -> Measured:
     """Start a server, play `plan` against it, and end it."""
-    with SERVERS[name]() as started:
+    with (PAIRS if plan.tasks else SERVERS)[name]() as started:
         server = replace(started, cores=pair)
         server.pin()
         play = joins.run if plan.joins else load.run
@@ -133,7 +137,7 @@ def _write(chosen: argparse.Namespace, runs: list[Measured], medians: list[Measu
             report.markdown(SCENARIOS[letter], [row for row in medians if row.scenario == letter])
             for letter in dict.fromkeys(row.scenario for row in medians)
         ]
-        chosen.markdown.write_text("\n".join(tables))
+        chosen.markdown.write_text("\n".join([*tables, *report.hops(medians)]))
 
 
 if __name__ == "__main__":

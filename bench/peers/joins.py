@@ -18,7 +18,6 @@ from bench.peers.member import Lost, Member
 from bench.peers.plans import Plan
 from bench.peers.servers import Running
 from bench.peers.swarm import Swarm
-from bench.peers.usage import rss_bytes
 
 JOIN_AT_ONCE = 20
 AFTER_S = 1.0  # the watchers are listened to this long after the last join
@@ -53,7 +52,7 @@ async def run(server: Running, scenario: str, plan: Plan) -> Measured:
         p50_ms=percentile(ordered, 0.50) * 1e3,
         p95_ms=percentile(ordered, 0.95) * 1e3,
         p99_ms=percentile(ordered, 0.99) * 1e3,
-        rss_mb=rss_bytes(server.pid) / 2**20,
+        rss_mb=server.rss_bytes() / 2**20,
         connects_per_s=plan.joins / (after.at - before.at),
         join_cpu_ms=(after.server_s - before.server_s) / plan.joins * 1e3,
         join_p50_ms=percentile(took, 0.50) * 1e3,

@@ -16,7 +16,7 @@ from bench.peers.measured import Measured
 from bench.peers.plans import Plan
 from bench.peers.servers import Running
 from bench.peers.swarm import Swarm
-from bench.peers.usage import core_busy_s, cpu_s, rss_bytes
+from bench.peers.usage import core_busy_s, cpu_s
 
 SETTLE_S = 4.0
 """How long probes are listened to after the last edit: what comes later counts as not seen."""
@@ -42,7 +42,7 @@ class Usage:
         beside = {pid: cpu_s(pid) for pid in server.beside()}
         own = os.times()
         cores_s = [core_busy_s(core) for core in server.cores] if server.cores else [0.0, 0.0]
-        return cls(time.perf_counter(), cpu_s(server.pid), beside, own.user + own.system, *cores_s)
+        return cls(time.perf_counter(), server.cpu_s(), beside, own.user + own.system, *cores_s)
 
     def shares(self, before: Usage) -> dict[str, float]:
         """Of a core, since `before`: the fields of `Measured` that say so."""
@@ -62,7 +62,7 @@ class Usage:
 async def run(server: Running, scenario: str, plan: Plan) -> Measured:
     """Play `plan` against `server`. Raises `Lost` or `TimeoutError` when it cannot be done at all."""
     ledger = Ledger(plan.edits, plan.rooms, plan.probes)
-    swarm = Swarm(server, plan.rooms, ledger)
+    swarm = Swarm(server, plan.rooms, ledger, plan.tasks)
     frames = swarm.frames()
     gc.collect()
     gc.freeze()  # the script is not looked through while the clock runs
@@ -81,7 +81,7 @@ async def _run(
     joining_s = await swarm.join()
     if not plan.edits:
         await asyncio.sleep(QUIET_S)
-    full_bytes = rss_bytes(server.pid)
+    full_bytes = server.rss_bytes()
     start = time.perf_counter() + 0.1
     playing = asyncio.create_task(swarm.play(frames, start))
     await asyncio.sleep(start + plan.warm_up_s - time.perf_counter())
@@ -92,7 +92,7 @@ async def _run(
     await _settle(ledger)
     members = len(plan.rooms)
     common = {
-        "rss_mb": rss_bytes(server.pid) / 2**20,
+        "rss_mb": server.rss_bytes() / 2**20,
         "connects_per_s": members / joining_s,
         "late_p99_ms": percentile(sorted(swarm.lateness_s), 0.99) * 1e3,
         "lost": len(swarm.lost),
@@ -112,12 +112,12 @@ async def _run(
 
 async def _warm(server: Running) -> int:
     """What the server holds in memory once it has had a member: what it loads with the first is not the members'."""
-    first = Swarm(server, ["first"], Ledger((), ["first"], ()))
+    first = Swarm(server, ["first"] * len(server.tasks), Ledger((), ["first"], ()), tuple(range(len(server.tasks))))
     await first.join()
     await first.leave()
     await asyncio.sleep(0.5)
     server.pin_beside()
-    return rss_bytes(server.pid)
+    return server.rss_bytes()
 
 
 async def _settle(ledger: Ledger) -> None:

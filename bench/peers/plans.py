@@ -1,4 +1,4 @@
-"""The scenarios a to h as plans: who is in which room, who looks, and what is sent when. Nothing here is per server.
+"""The scenarios a to j as plans: who is in which room, who looks, and what is sent when. Nothing here is per server.
 
 Every number a reader of the tables needs is in the scenario's title. Called by `__main__` and the tests.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bench.peers.edits import Edit, client_ids, moving, pasted, typing
 from bench.peers.trace import people_typing
@@ -15,6 +15,7 @@ from bench.peers.trace import people_typing
 WARM_UP_S = 3.0
 MEASURED_S = 8.0
 STORM_JOINS = 200
+ACROSS, TOGETHER = "i", "j"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Plan:
     measured_s: float = MEASURED_S
     prefill: tuple[bytes, ...] = ()  # updates of one more member of the first room, before anything else
     joins: int = 0  # members that come and go during the measured time
+    tasks: tuple[int, ...] = ()  # which of two tasks each member joins; empty: there is one task
     fan_out: int = field(init=False)  # the other members an edit goes to
 
     def __post_init__(self) -> None:
@@ -58,14 +60,16 @@ def one_room(writers: int, readers: int, rate_per_s: float, warm_up_s: float, me
     return Plan(("room",) * members, probes, _by_time(edits), warm_up_s, measured_s)
 
 
-def many_rooms(rooms: int, members: int, rate_per_s: float, warm_up_s: float, measured_s: float) -> Plan:
+def many_rooms(
+    rooms: int, members: int, rate_per_s: float, warm_up_s: float, measured_s: float, watched_rooms: int = 5
+) -> Plan:
     """Small rooms in which everybody types; the members of a few rooms are probes."""
     everybody = rooms * members
     seconds = warm_up_s + measured_s
     edits: list[Edit] = []
     for member, client in enumerate(client_ids(everybody)):
         edits += typing(member, client, rate_per_s, seconds, member / everybody)
-    watched = range(0, rooms, max(rooms // 5, 1))
+    watched = range(0, rooms, max(rooms // watched_rooms, 1))
     probes = frozenset(room * members + seat for room in watched for seat in range(members))
     return Plan(
         tuple(f"room-{number // members}" for number in range(everybody)),
@@ -74,6 +78,12 @@ def many_rooms(rooms: int, members: int, rate_per_s: float, warm_up_s: float, me
         warm_up_s,
         measured_s,
     )
+
+
+def two_tasks(rooms: int, rate_per_s: float, warm_up_s: float, measured_s: float, *, apart: bool) -> Plan:
+    """Rooms of two who both type: one on each task, or both on one, half of the rooms on each."""
+    plan = many_rooms(rooms, 2, rate_per_s, warm_up_s, measured_s, 20)
+    return replace(plan, tasks=tuple(number % 2 if apart else number // 2 % 2 for number in range(2 * rooms)))
 
 
 def idle(rooms: int, members: int, measured_s: float) -> Plan:
@@ -140,6 +150,16 @@ SCENARIOS = {
             "h",
             "1 room, 4 people writing a text (generated trace), 20 readers",
             lambda warm, timed: four_people(20, warm, timed),
+        ),
+        Scenario(
+            ACROSS,
+            "2 tasks, 200 rooms, 2 writers each, one on each task, 5 edits/s each",
+            lambda warm, timed: two_tasks(200, 5, warm, timed, apart=True),
+        ),
+        Scenario(
+            TOGETHER,
+            "the same, both writers of a room on one task",
+            lambda warm, timed: two_tasks(200, 5, warm, timed, apart=False),
         ),
     )
 }

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from bench.machine import description
 from bench.peers.measured import DISTURBED, KEEPS_UP, SATURATED, Measured
-from bench.peers.plans import Scenario
+from bench.peers.plans import ACROSS, TOGETHER, Scenario
 from bench.peers.servers import OURS
 
 FIGURES: dict[str, tuple[str, str]] = {
@@ -93,6 +93,16 @@ def cells(rows: Sequence[Measured]) -> list[list[str]]:
 def _cell(row: Measured, name: str) -> str:
     value = getattr(row, name)
     return "" if value is None else format(value, FIGURES[name][1])
+
+
+def hops(rows: Sequence[Measured]) -> list[str]:
+    """What it adds to p50 that the other member is on another task, a sentence for each server measured in both."""
+    p50s = {(row.scenario, row.server): row.p50_ms for row in rows if row.p50_ms is not None}
+    return [
+        f"{server}: the hop between tasks adds {p50 - p50s[TOGETHER, server]:.1f} ms to p50"
+        for (letter, server), p50 in p50s.items()
+        if letter == ACROSS and (TOGETHER, server) in p50s
+    ]
 
 
 def show(console: Console, scenario: Scenario, rows: Sequence[Measured]) -> None:

@@ -20,7 +20,7 @@ from typing import IO
 from bench.own import UNLIMITED, own_server
 from bench.peers.dialects import Dialect, HocuspocusDialect
 from bench.peers.install import CACHE, HERE, install
-from bench.peers.usage import pin, processes_beside
+from bench.peers.usage import cpu_s, pin, processes_beside, rss_bytes
 from tests.services.server import ServerProcess, free_port
 from tests.services.tokens import token
 
@@ -40,11 +40,26 @@ class Running:
     dialect: Callable[[str], Dialect]
     folder: Path | None = None  # where its storage works, if it has any
     cores: tuple[int, int] | None = None  # the server's and the other one; `None`: nothing is pinned
+    second: Running | None = None  # another task of it, which shares the core
+
+    @property
+    def tasks(self) -> tuple[Running, ...]:
+        """The processes that serve, of which each has a port."""
+        return (self,) if self.second is None else (self, self.second)
+
+    def cpu_s(self) -> float:
+        """What they have used."""
+        return sum(cpu_s(task.pid) for task in self.tasks)
+
+    def rss_bytes(self) -> int:
+        """What they hold in memory."""
+        return sum(rss_bytes(task.pid) for task in self.tasks)
 
     def pin(self) -> None:
         """Give it its core for itself: what belongs to it besides goes to the other one, with the load."""
         if self.cores is not None:
-            pin(self.pid, self.cores[0])
+            for task in self.tasks:
+                pin(task.pid, self.cores[0])
             self.pin_beside()
 
     def pin_beside(self) -> None:
@@ -54,8 +69,9 @@ class Running:
                 pin(beside, self.cores[1])
 
     def beside(self) -> set[int]:
-        """The processes that work for it: PostgreSQL and the folding of checkpoints for ours, none for the peers."""
-        return processes_beside(self.pid, self.folder)
+        """The processes that work for it: PostgreSQL, the folding of checkpoints and Redis, as far as it has them."""
+        found = {pid for task in self.tasks for pid in processes_beside(task.pid, self.folder)}
+        return found - {task.pid for task in self.tasks}
 
 
 def ours(server: ServerProcess) -> Running:
@@ -78,7 +94,7 @@ def _ours() -> Iterator[Running]:
 
 
 @contextmanager
-def _peer(name: str, command: list[str], port: int, **environment: str) -> Iterator[tuple[int, int]]:
+def peer(name: str, command: list[str], port: int, **environment: str) -> Iterator[tuple[int, int]]:
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             command, cwd=CACHE, env=os.environ | environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -118,14 +134,14 @@ def _room_path(room: str) -> str:
 def _y_websocket() -> Iterator[Running]:
     port = free_port()
     command = ["node", "node_modules/y-websocket/bin/server.js"]
-    with _peer("y-websocket", command, port, HOST="127.0.0.1", PORT=str(port)) as (pid, _port):
+    with peer("y-websocket", command, port, HOST="127.0.0.1", PORT=str(port)) as (pid, _port):
         yield Running("y-websocket", pid, port, _room_path, lambda _room: Dialect())
 
 
 @contextmanager
 def _hocuspocus() -> Iterator[Running]:
     port = free_port()
-    with _peer("hocuspocus", ["node", "hocuspocus.mjs", str(port)], port) as (pid, _port):
+    with peer("hocuspocus", ["node", "hocuspocus.mjs", str(port)], port) as (pid, _port):
         yield Running("hocuspocus", pid, port, lambda _room: "/", HocuspocusDialect)
 
 
@@ -133,7 +149,7 @@ def _hocuspocus() -> Iterator[Running]:
 def _pycrdt_websocket() -> Iterator[Running]:
     port = free_port()
     command = [str(CACHE / "venv/bin/python"), str(HERE / "pycrdt_server.py"), str(port)]
-    with _peer("pycrdt-websocket", command, port) as (pid, _port):
+    with peer("pycrdt-websocket", command, port) as (pid, _port):
         yield Running("pycrdt-websocket", pid, port, _room_path, lambda _room: Dialect())
 
 

@@ -24,15 +24,19 @@ JOIN_AT_ONCE = 32
 
 
 class Swarm:
-    """The members of `rooms`, one room name each, of which `probes` look into what they receive."""
+    """The members of `rooms`, one room name each, of which the ledger's probes look into what they receive.
 
-    def __init__(self, server: Running, rooms: Sequence[str], ledger: Ledger) -> None:
+    `tasks` says which of the server's tasks each member joins; left out, it is the first.
+    """
+
+    def __init__(self, server: Running, rooms: Sequence[str], ledger: Ledger, tasks: Sequence[int] = ()) -> None:
         self._server = server
         self._ledger = ledger
         self._epoll = select.epoll()
         self._by_fd: dict[int, Member] = {}
         self._clients: list[asyncio.Task[None]] = []
         self._rooms = rooms
+        self._ports = [server.tasks[task].port for task in tasks] or [server.port] * len(rooms)
         self.dialects = [server.dialect(room) for room in rooms]
         self.members = [Member(dialect) for dialect in self.dialects]
         self.lost: list[str] = []
@@ -60,7 +64,7 @@ class Swarm:
     async def _join(self, number: int, doors: asyncio.Semaphore) -> None:
         member = self.members[number]
         async with doors:
-            await member.join(self._server.port, self._server.path(self._rooms[number]))
+            await member.join(self._ports[number], self._server.path(self._rooms[number]))
         descriptor = member.socket.fileno()
         if number in self._ledger.seen_at:
             asyncio.get_running_loop().add_reader(descriptor, self._probe, number)

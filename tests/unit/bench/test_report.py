@@ -13,8 +13,8 @@ from bench.peers.__main__ import options
 from bench.peers.dialects import Dialect, Heard, HocuspocusDialect
 from bench.peers.measured import Measured, median
 from bench.peers.picture import svg
-from bench.peers.plans import SCENARIOS
-from bench.peers.report import cells, markdown, remarks, write_json
+from bench.peers.plans import SCENARIOS, two_tasks
+from bench.peers.report import cells, hops, markdown, remarks, write_json
 
 OURS = Measured("a", "ours", cpu_us_delivery=6.0, cpu_us_update=300.0, p50_ms=1.0, generator_share=0.2)
 PEER = Measured("a", "hocuspocus", cpu_us_delivery=12.0, cpu_us_update=600.0, p50_ms=2.0, generator_share=0.9)
@@ -113,3 +113,28 @@ def test_hocuspocus_is_told_the_document_in_every_message_and_a_token_first() ->
     dialect = HocuspocusDialect("room")
     assert all(message.startswith(b"\x04room") for message in [*dialect.opening(), dialect.update(b"")])
     assert dialect.opening()[0][5:7] == b"\x02\x00"
+
+
+def test_members_of_a_room_are_on_two_tasks_or_on_one() -> None:
+    apart, together = (two_tasks(4, 5, 1.0, 1.0, apart=value) for value in (True, False))
+    assert list(zip(apart.rooms, apart.tasks, strict=True))[:4] == [
+        ("room-0", 0),
+        ("room-0", 1),
+        ("room-1", 0),
+        ("room-1", 1),
+    ]
+    assert list(zip(together.rooms, together.tasks, strict=True))[:4] == [
+        ("room-0", 0),
+        ("room-0", 0),
+        ("room-1", 1),
+        ("room-1", 1),
+    ]
+
+
+def test_the_hop_is_told_of_servers_that_were_measured_with_it_and_without() -> None:
+    rows = [
+        Measured("i", "ours", p50_ms=7.5),
+        Measured("j", "ours", p50_ms=1.0),
+        Measured("i", "hocuspocus", p50_ms=9.0),
+    ]
+    assert hops(rows) == ["ours: the hop between tasks adds 6.5 ms to p50"]

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
-from collab_server.settings import Auth, DevelopmentSettings, Settings
+from collab_server.settings import Auth, DevelopmentSettings, Settings, environment_for
 
 COGNITO = {"jwt_issuer": "https://issuer.example", "jwt_client_ids": ("app",)}
 
@@ -146,3 +146,25 @@ def test_a_soft_bound_above_the_hard_one_is_a_problem() -> None:
     (problem,) = Settings(**COGNITO, warn_document_bytes=2, max_document_bytes=1).problems()
     assert "COLLAB_WARN_DOCUMENT_BYTES" in problem
     assert Settings(**COGNITO, warn_document_bytes=1, max_document_bytes=1).problems() == []
+
+
+def test_another_process_can_be_given_the_same_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLLAB_NOT_A_SETTING", "kept from it")
+    monkeypatch.setenv("COLLAB_ALLOWED_ORIGINS", "http://one.example, http://two.example")
+    monkeypatch.setenv("COLLAB_AUTH", "open")
+    monkeypatch.setenv("SOMETHING_ELSE", "handed on")
+    given = Settings().model_copy(update={"bus_key": SecretStr("of this cluster"), "room_grace_s": 5, "jwks_url": None})
+    found = environment_for(given)
+    assert {name for name in found if name.startswith("COLLAB_")} == {
+        "COLLAB_ALLOWED_ORIGINS",
+        "COLLAB_AUTH",
+        "COLLAB_BUS_KEY",
+        "COLLAB_ROOM_GRACE_S",
+    }
+    assert found["SOMETHING_ELSE"] == "handed on"
+    for name, value in found.items():
+        monkeypatch.setenv(name, value)
+    again = Settings()
+    assert (again.allowed_origins, again.auth, again.room_grace_s) == (given.allowed_origins, Auth.OPEN, 5)
+    assert again.bus_key is not None
+    assert again.bus_key.get_secret_value() == "of this cluster"

@@ -1,0 +1,1 @@
+"""The parts of a cluster on one machine, without a server."""
