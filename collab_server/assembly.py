@@ -79,6 +79,7 @@ from persistence.quarantine import QuarantineBounds, RefusedUpdate
 from persistence.quarantine_postgres import PostgresQuarantine
 from persistence.recorder import Recorder
 from persistence.restore import Restorer
+from persistence.rulings_postgres import PostgresRulings
 from persistence.sandbox import Sandbox, SandboxFailed
 from presence.directory import Directory
 from presence.directory_memory import MemoryDirectory
@@ -361,6 +362,7 @@ async def _registry(
         journal=journal,
         leases=PostgresLeaseTable(pool),
         histories=PostgresHistories(pool),
+        rulings=PostgresRulings(pool),
         recorder=recorder,
         bus=bus,
         offload=offload,

@@ -19,6 +19,7 @@ from collab_server.bus import Bus, BusUnavailable, Envelope
 from collab_server.errors import Close, Refused
 from collab_server.rooms.history import RoomHistory
 from collab_server.rooms.offload import Offload
+from collab_server.rooms.overseer import Overseer
 from collab_server.rooms.refusals import CRDT_FAILURE, Refusals
 from collab_server.rooms.replica import Replica, ReplicaBroken
 from collab_server.rooms.room import Room
@@ -33,6 +34,7 @@ from persistence.histories import Histories
 from persistence.journal import Journal, JournalEntry
 from persistence.leases import LeaseTable
 from persistence.recorder import Recorder
+from persistence.rulings import Rulings
 from persistence.sandbox import SandboxFailed
 
 log = structlog.get_logger(__name__)
@@ -56,6 +58,7 @@ class Registry:
         journal: Journal,
         leases: LeaseTable,
         histories: Histories,
+        rulings: Rulings,
         recorder: Recorder,
         bus: Bus,
         offload: Offload,
@@ -69,6 +72,7 @@ class Registry:
         self._checkpointer = checkpointer
         self._leases = leases
         self._histories = histories
+        self.overseer = Overseer(rulings, self.rooms)
         self._epochs_due = 0.0
         self._recorder = recorder
         self._bus = bus
@@ -116,6 +120,12 @@ class Registry:
         self._empty.pop(room, None)
         return room
 
+    async def settled(self, name: str) -> Room | None:
+        """The room of that name, if there is one once a load under way has ended; nobody is given a seat by this."""
+        if (loading := self._loading.get(name)) is not None:
+            await asyncio.wait([loading])
+        return self.rooms.get(name)
+
     def _loaded(self, name: str, loading: asyncio.Task[Room]) -> None:
         if self._loading.get(name) is loading:
             del self._loading[name]
@@ -159,6 +169,7 @@ class Registry:
         stored = await self._documents.load(document)
         room = self._build(document, await self._offload.load(stored), self)
         room.leases.learn(await self._leases.held(document.id))
+        await self.overseer.look_at(room)
         if document.epoch:
             await self._begin_history(room)
         room.bounds.grew(stored.size_bytes)
@@ -184,6 +195,11 @@ class Registry:
             raise DocumentUnloadable("its history was replaced meanwhile", temporary=True)
         room.history = RoomHistory(history)
         room.leases.reserve(room.history.reserved)
+
+    async def _look_around(self) -> None:
+        """See what others have done to the documents of these rooms: a word about it may have been lost."""
+        await self._look_for_replaced()
+        await self.overseer.look()
 
     async def _look_for_replaced(self) -> None:
         """Give up the rooms whose document was restored, by a command that knows nothing of this task."""
@@ -219,6 +235,12 @@ class Registry:
         self._metrics.room_rebuilds["given_up"].inc()
         self._unsettled[room.document.id] = room.ticket
         self._drop(room)
+
+    def let_go(self, room: Room, refusal: Refused) -> None:
+        """Send everyone away and forget the room: whoever comes next waits until all of it is durable."""
+        self._unsettled[room.document.id] = room.ticket
+        self._drop(room)
+        room.let_go(refusal)
 
     def refused(self, room: Room, actor_id: str, reason: str, update: bytes) -> None:
         """A room refused an update: keep it for the operator."""
@@ -261,7 +283,7 @@ class Registry:
             now = self._clock()
             if self._epochs_due <= now and self.rooms:
                 self._epochs_due = now + EPOCHS_EVERY_S
-                self._tasks.start(self._look_for_replaced(), "look-for-replaced")
+                self._tasks.start(self._look_around(), "look-around")
             for room in self._triggers.take(now):
                 self._checkpointing[room] = self._tasks.start(self._checkpoint_and_note(room), "checkpoint")
             for room in [room for room, due in self._empty.items() if due <= now]:
