@@ -1,5 +1,5 @@
-"""The private port: live, ready, metrics, what the rooms are doing, and the quarantine. Never a token, and document
-text only as the bytes of a refused update.
+"""The private port: live, ready, metrics, and the sections for operators: rooms, tasks, audit, quarantine. Never a
+token, and document text only as the bytes of a refused update.
 
 Health and metrics are open to whoever reaches the port, which is the network's business to limit; everything about
 people and documents needs a token of the `admin` group. Served by uvicorn beside the WebSocket server. Built by
@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from base64 import b64encode
-from collections.abc import Awaitable, Callable
+from collections.abc import Sequence
 
-import orjson
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -22,20 +20,14 @@ from starlette.routing import Route
 
 from auth.identity import TokenRefused
 from auth.tokens import Authenticator
-from collab_server.admin_presence import AdminPresence
-from collab_server.admin_quarantine import AdminQuarantine
+from collab_server.admin_answers import Endpoint, Section, json_answer
 from collab_server.bus import Bus
 from collab_server.health import STUCK_AFTER_S, Health
 from collab_server.heartbeat import Heartbeat
-from collab_server.rights_admin import AdminRights
-from collab_server.rooms.member import Member
-from collab_server.rooms.room import Room
 from collab_server.server import Server
 from persistence.recorder import Recorder
 
 ADMIN_GROUP = "admin"
-
-Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Admin:
@@ -49,9 +41,7 @@ class Admin:
         health: Health,
         heartbeat: Heartbeat,
         authenticator: Authenticator,
-        quarantine: AdminQuarantine,
-        presence: AdminPresence,
-        rights: AdminRights,
+        sections: Sequence[Section],
     ) -> None:
         self._server = server
         self._bus = bus
@@ -59,9 +49,7 @@ class Admin:
         self._health = health
         self._heartbeat = heartbeat
         self._authenticator = authenticator
-        self._quarantine = quarantine
-        self._presence = presence
-        self._rights = rights
+        self._sections = sections
 
     def app(self) -> Starlette:
         """The ASGI application."""
@@ -70,17 +58,12 @@ class Admin:
                 Route("/healthz", self._live),
                 Route("/readyz", self._ready),
                 Route("/metrics", self._metrics),
-                Route("/rooms", self._for_admins(self._rooms)),
-                Route("/rooms/{document}", self._for_admins(self._room)),
-                *self._quarantine.routes(self._for_admins),
-                *self._presence.routes(self._for_admins),
-                *self._rights.routes(self._for_admins),
-                Route("/rooms/{document}/checkpoint", self._for_admins(self._checkpoint), methods=["POST"]),
+                *(route for section in self._sections for route in section.routes(self._for_admins)),
             ]
         )
 
     async def _live(self, _request: Request) -> Response:
-        return _json({"status": "live"})
+        return json_answer({"status": "live"})
 
     async def _ready(self, _request: Request) -> Response:
         pending_s = self._recorder.oldest_pending_age_s
@@ -91,7 +74,7 @@ class Admin:
             "oldest_pending_s": round(pending_s, 3),
         }
         report = {"status": status, "dependencies": self._health.report(), "journal": journal}
-        return _json(report, 200 if ready else 503)
+        return json_answer(report, 200 if ready else 503)
 
     async def _metrics(self, _request: Request) -> Response:
         metrics = self._server.metrics
@@ -104,38 +87,6 @@ class Admin:
         metrics.loop_lag_max_s.set(self._heartbeat.take_longest_s())
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    async def _rooms(self, _request: Request) -> Response:
-        rooms = self._server.registry.rooms
-        return _json({"rooms": [_summary(room) for _name, room in sorted(rooms.items())]})
-
-    async def _room(self, request: Request) -> Response:
-        room = self._server.registry.rooms.get(request.path_params["document"])
-        if room is None:
-            return _json({"error": "this document is not open in this process"}, 404)
-        now = self._server.loop.time()
-        return _json(
-            _summary(room)
-            | {
-                "state_vector": b64encode(room.state_vector()).decode(),
-                "clients": len(room.clocks),
-                "operations": sum(room.clocks.values()),
-                "awareness_ids": len(room.cursors),
-                "people": [
-                    {"subject": here.person.subject, "devices": here.devices, "status": here.status.value}
-                    for here in room.roster.people(now=now)
-                ],
-                "seats": [_describe(member, now) for member in room.members],
-            }
-        )
-
-    async def _checkpoint(self, request: Request) -> Response:
-        """Make a checkpoint now, e.g. before a backup or a risky step; 503 when storage would not have it."""
-        room = self._server.registry.rooms.get(request.path_params["document"])
-        if room is None:
-            return _json({"error": "this document is not open in this process"}, 404)
-        stored = await self._server.registry.checkpoint(room)
-        return _json(_summary(room), 200 if stored else 503)
-
     def _for_admins(self, endpoint: Endpoint) -> Endpoint:
         async def guarded(request: Request) -> Response:
             scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -144,48 +95,10 @@ class Admin:
                     token.strip() if scheme.lower() == "bearer" else None, now=time.time()
                 )
             except TokenRefused as error:
-                return _json({"error": f"sign in again: {error.reason}"}, 401)
+                return json_answer({"error": f"sign in again: {error.reason}"}, 401)
             if ADMIN_GROUP not in identity.groups:
-                return _json({"error": "this needs a token of the group admin"}, 403)
+                return json_answer({"error": "this needs a token of the group admin"}, 403)
             request.state.operator = identity.subject
             return await endpoint(request)
 
         return guarded
-
-
-def _summary(room: Room) -> dict[str, object]:
-    checkpoint = room.last_checkpoint
-    return {
-        "document": room.document.name,
-        "document_id": str(room.document.id),
-        "epoch": room.document.epoch,
-        "members": len(room.members),
-        "open_s": round(time.monotonic() - room.opened_at, 1),
-        "updates": room.updates,
-        "dirty_updates": room.dirty_updates,
-        "dirty_bytes": room.dirty_bytes,
-        "encoded_bytes": room.encoded_bytes,
-        "last_checkpoint": None
-        if checkpoint is None
-        else {"generation": checkpoint.generation, "size_bytes": checkpoint.size_bytes},
-    }
-
-
-def _describe(member: Member, now: float) -> dict[str, object]:
-    return {
-        "subject": member.identity.subject,
-        "name": member.identity.name,
-        "role": member.role.value,
-        "address": member.address,
-        "seated_s": round(now - member.since, 1),
-        "received_bytes": member.received_bytes,
-        "received_messages": member.received_messages,
-        "sent_bytes": member.outbox.sent_bytes,
-        "sent_frames": member.outbox.frames,
-        "queued_bytes": member.outbox.queued_bytes,
-        "awaiting_sync": member.awaiting_sync,
-    }
-
-
-def _json(content: object, status: int = 200) -> Response:
-    return Response(orjson.dumps(content), status, media_type="application/json", headers={"Cache-Control": "no-store"})

@@ -5,6 +5,7 @@ The only module that names adapters. Parts stop in the reverse of the order in w
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import secrets
 import socket
@@ -26,6 +27,8 @@ from auth.permissions_postgres import PostgresPermissions
 from auth.tokens import Authenticator
 from collab_server import big_work
 from collab_server.admin import Admin
+from collab_server.admin_audit import AdminAudit
+from collab_server.admin_cluster import cluster_sections
 from collab_server.admin_presence import AdminPresence
 from collab_server.admin_quarantine import AdminQuarantine
 from collab_server.admission import Admission
@@ -64,6 +67,7 @@ from collab_server.tasks import Tasks
 from collab_server.telemetry import Metrics
 from collab_server.wire.awareness import AwarenessLimits
 from persistence import migrate
+from persistence.audit_postgres import PostgresAudit
 from persistence.blobs import Blobs
 from persistence.blobs_directory import DirectoryBlobs
 from persistence.blobs_s3 import S3Blobs
@@ -84,6 +88,7 @@ from persistence.quarantine import QuarantineBounds, RefusedUpdate
 from persistence.quarantine_postgres import PostgresQuarantine
 from persistence.recorder import Recorder
 from persistence.restore import Restorer
+from persistence.rulings_postgres import PostgresRulings
 from persistence.sandbox import Sandbox, SandboxFailed
 from presence.directory import Directory
 from presence.directory_memory import MemoryDirectory
@@ -95,13 +100,14 @@ Announce = Callable[[str], AbstractContextManager[Callable[[str], None]]]
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """A running server."""
+    """A running server. `stop_asked` is set when an operator has asked it to stop."""
 
     settings: Settings
     server: Server
     recorder: Recorder
     admin: HttpPort
     dev_keys: DevKeys | None
+    stop_asked: asyncio.Event
 
 
 @contextlib.asynccontextmanager
@@ -172,19 +178,20 @@ async def assembled(
         attendance.start()
         stack.push_async_callback(attendance.close)
         heartbeat = Heartbeat(metrics.loop_lag_s.observe, settings.watchdog_s)
+        stop_asked = asyncio.Event()
+        audit = AdminAudit(PostgresAudit(pool), bus.task_id)
+        rulings = PostgresRulings(pool)
+        sections = [
+            *cluster_sections(
+                server, control, neighbours, health, heartbeat, recorder, catalog, rulings, audit, stop_asked.set
+            ),
+            AdminQuarantine(quarantine, Reinstatement(registry, quarantine, offload), audit),
+            AdminPresence(directory),
+            AdminRights(permissions, rights),
+        ]
         with announce("Admin port") as started:
             admin = HttpPort(
-                Admin(
-                    server,
-                    recorder,
-                    bus,
-                    health,
-                    heartbeat,
-                    authenticator,
-                    AdminQuarantine(quarantine, Reinstatement(registry, quarantine, offload)),
-                    AdminPresence(directory),
-                    AdminRights(permissions, rights),
-                ).app(),
+                Admin(server, recorder, bus, health, heartbeat, authenticator, sections).app(),
                 settings.host,
                 settings.admin_port,
                 "COLLAB_ADMIN_PORT",
@@ -198,7 +205,7 @@ async def assembled(
         stack.callback(neighbours.say_leaving)
         heartbeat.start()  # last in, first out: what takes long while starting or stopping is no hang
         stack.callback(heartbeat.stop)
-        yield Parts(settings, server, recorder, admin, dev_keys)
+        yield Parts(settings, server, recorder, admin, dev_keys, stop_asked)
 
 
 @contextlib.asynccontextmanager
@@ -374,6 +381,7 @@ async def _registry(
         journal=journal,
         leases=PostgresLeaseTable(pool),
         histories=PostgresHistories(pool),
+        rulings=PostgresRulings(pool),
         recorder=recorder,
         bus=bus,
         offload=offload,

@@ -53,6 +53,7 @@ class Close(Enum):
     EXPIRED = 4402, "token_expired", "sign in again: the token has expired", False, True, HTTPStatus.UNAUTHORIZED
     FORBIDDEN = 4403, "forbidden", "you have no access to this document", False, True, HTTPStatus.FORBIDDEN
     NOT_FOUND = 4404, "not_found", "there is no such document", False, True, HTTPStatus.NOT_FOUND
+    KEPT_OUT = 4407, "kept_out", "an operator keeps you out of this document", False, True, HTTPStatus.FORBIDDEN
     TOO_SLOW_TO_OPEN = (
         4408,
         "handshake_timeout",
@@ -114,6 +115,7 @@ class Close(Enum):
         False,
         HTTPStatus.SERVICE_UNAVAILABLE,
     )
+    CLOSED_BY_OPERATOR = 4507, "closed_by_operator", "an operator closed your connection: reconnect", True, False
     TOO_SLOW = 4508, "too_slow", "the connection is too slow to follow this document: reconnect", True, True
     MESSAGE_TIMEOUT = 4509, "message_timeout", "a message was not finished in time: reconnect", True, True
     OVERLOADED = 4512, "overloaded", "too much is under way on this server: try again", True, False

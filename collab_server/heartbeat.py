@@ -15,6 +15,7 @@ from collections.abc import Callable
 from collab_server.watchdog import WATCHDOG
 
 EVERY_S = 0.1
+LATELY_S = 30.0  # at least, and twice that at most
 FEEDS_PER_LIMIT = 10  # so a hang is noticed between nine tenths of the limit and the limit
 
 
@@ -29,6 +30,8 @@ class Heartbeat:
         self._due = 0.0
         self._next: asyncio.TimerHandle | None = None
         self._longest_s = 0.0
+        self._lately = (0.0, 0.0)  # of the time before and of the present one
+        self._lately_ends = 0.0
 
     def start(self) -> None:
         """Begin to beat, in the running loop."""
@@ -47,11 +50,25 @@ class Heartbeat:
         now = time.monotonic()
         late_s = max(0.0, now - self._due)
         self._longest_s = max(self._longest_s, late_s)
+        self._note_lately(late_s, now)
         self._late(late_s)
         if now - self._fed_at >= self._feed_every_s:
             self._fed_at = now
             WATCHDOG.feed()
         self._expect(now)
+
+    def _note_lately(self, late_s: float, now: float) -> None:
+        before, present = self._lately
+        if now < self._lately_ends:
+            self._lately = before, max(present, late_s)
+        else:
+            self._lately = present, late_s
+            self._lately_ends = now + LATELY_S
+
+    @property
+    def longest_lately_s(self) -> float:
+        """The longest delay of the last half minute or a little more, whoever asked before."""
+        return max(self._lately)
 
     def take_longest_s(self) -> float:
         """The longest delay since the last call."""

@@ -160,6 +160,7 @@ class Server:
         writes = permits(seat.role, Action.WRITE_DOCUMENT)
         if writes and self.registry.bars(seat.document, seat.identity.subject):
             raise Refused(Close.UPDATE_REFUSED, "an edit of yours broke this document: try again in ten minutes")
+        room.ruling.check_seat(seat.identity.subject)
         room.bounds.check_seat(room.roster.devices())
         if not self._users.enter(seat.identity.subject):
             raise Refused(Close.TOO_MANY_CONNECTIONS, "too many connections of this user")
@@ -212,7 +213,7 @@ class Server:
         now = self.wall_clock()
         for connection in self.connections:
             member = connection.member
-            if member is None or not member.may(Action.WRITE_DOCUMENT):
+            if member is None or not permits(member.role, Action.WRITE_DOCUMENT):
                 continue
             if is_barred(member.room.document.id, member.identity.subject, now):
                 connection.close(Refused(Close.UPDATE_REFUSED, BARRED))

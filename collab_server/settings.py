@@ -164,6 +164,9 @@ class Settings(BaseSettings):
         100, description="Refused updates kept of one person in one document; further ones are only counted."
     )
     quarantine_days: PositiveFloat = Field(30, description="How long a refused update is kept.")
+    admin_answer_timeout_s: PositiveFloat = Field(
+        1, description="Time other tasks have to answer an operator; who is silent is named in the answer."
+    )
     watchdog_s: float = Field(
         10, ge=0, description="Silence of the event loop after which the process ends itself; 0: never."
     )

@@ -95,12 +95,16 @@ def allow_many_sockets() -> None:
 
 
 async def until_stopped(parts: Parts, stop: Stop) -> None:
-    """Wait until told to stop. Ends the command if the recorder fails: a server that cannot journal must not go on."""
+    """Wait until told to stop, by a signal or an operator.
+
+    Ends the command if the recorder fails: a server that cannot journal must not go on.
+    """
     stop.unstored_edits = lambda: parts.recorder.backlog_rows
-    stopping = asyncio.create_task(stop.asked.wait())
+    stopping = [asyncio.create_task(event.wait()) for event in (stop.asked, parts.stop_asked)]
     recording = asyncio.create_task(parts.recorder.wait_stopped())
-    await asyncio.wait((stopping, recording), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
+    await asyncio.wait((*stopping, recording), return_when=asyncio.FIRST_COMPLETED)
+    for waiting in stopping:
+        waiting.cancel()
     if recording.done():
         fail_at_work("the recorder has failed: no edit can be stored any more", recording.exception())
     recording.cancel()

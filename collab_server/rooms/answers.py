@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from collab_server.errors import Close, Refused
 from collab_server.firewall import UpdateRefused, check_state_vector
 from collab_server.rooms.acknowledgements import Acknowledgements
-from collab_server.rooms.replica import EMPTY_STATE_VECTOR, Replica
+from collab_server.rooms.replica import EMPTY_STATE_VECTOR, Replica, ReplicaBroken
 from collab_server.rooms.snapshot import Snapshot
 from collab_server.update_reading import cut_deletes
 from collab_server.wire.lib0 import encode_state_vector
@@ -59,6 +59,17 @@ class Answers:
         else:
             member.send(SyncStep2(self._send_pieces(member, snapshot, known)))
 
+    def diff(self, state_vector: bytes) -> bytes:
+        """What a peer at `state_vector` lacks. Raises `Refused` for a state vector that is not one."""
+        self.limit_strangers(state_vector)
+        try:
+            return self._replica.diff(state_vector)
+        except UpdateRefused as error:
+            raise Refused(Close.MALFORMED, f"state vector: {error.reason}") from None
+        except ReplicaBroken:
+            self._room.rebuild.begin()
+            raise Refused(Close.ROOM_RELOADED) from None
+
     def catch_up(self, member: Member, lag: Lag) -> None:
         """Send what `member` has missed: as one diff, or from the pieces of a big document, which takes no encoding."""
         snapshot, known = self._replica.snapshot, lag.reached(check_state_vector(lag.state_vector))
@@ -84,7 +95,7 @@ class Answers:
         """
         if 0 < self._replica.clocks.get(client, 0) <= MANY_CLOCKS:
             others = {other: clock for other, clock in self._replica.clocks.items() if other != client}
-            update = self._room.diff(encode_state_vector(others))
+            update = self.diff(encode_state_vector(others))
             self._when_durable(member, lambda: member.send(Update(update)))
 
     def limit_strangers(self, state_vector: bytes) -> None:
@@ -101,7 +112,7 @@ class Answers:
 
     def _send(self, member: Member, state_vector: bytes, message: type[SyncStep2 | Update]) -> None:
         """Send the diff from `state_vector`; deletes that are not durable yet come later."""
-        update = self._room.diff(state_vector)
+        update = self.diff(state_vector)
         if state_vector == EMPTY_STATE_VECTOR or not self._is_wary_of(member):
             member.send(message(update))
         elif len(update) > CUT_AT_MOST_BYTES:

@@ -47,7 +47,7 @@ async def _take_in(room: Room, member: Member, update: bytes, offload: Offload, 
             async with turn_when_whole(room, offload):
                 if member.expelled:
                     return
-                whole &= room.edit_piece(member, piece)
+                whole &= not room.ruling.frozen and room.edit_piece(member, piece)
         if pieces:
             room.took_in(member, whole=whole, is_answer=is_answer)
     except Refused as refusal:

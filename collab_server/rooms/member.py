@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from auth.identity import Identity
-from auth.permissions import Action, Role, permits
+from auth.permissions import MATRIX, Action, Role, permits
 from collab_server.crash_note import author_of
 from collab_server.errors import Close, Refused
 from collab_server.limits import TokenBucket
@@ -67,6 +67,9 @@ class Lag:
 
 ASK_AGAIN_AFTER_S = 2.0  # a journal that is full stays so for a while, and every answer holds the whole delete set
 READ_ONLY = "you may read this document but not edit it"
+FROZEN = "an operator has frozen this document: you may read it but not edit it now"
+_NOTHING: frozenset[Action] = frozenset()
+_FROZEN_ACTIONS = frozenset({Action.WRITE_DOCUMENT})
 
 
 class Member:
@@ -77,6 +80,7 @@ class Member:
     """
 
     __slots__ = (
+        "_allowed",
         "_asking",
         "_close",
         "_cursors",
@@ -84,6 +88,7 @@ class Member:
         "_held",
         "_holds",
         "_pause_reading",
+        "_role",
         "_syncs",
         "acks",
         "address",
@@ -98,7 +103,6 @@ class Member:
         "outbox",
         "received_bytes",
         "received_messages",
-        "role",
         "room",
         "since",
         "writer",
@@ -146,9 +150,36 @@ class Member:
         self._held: list[bytes] | None = None  # messages that wait for a big update before them, or for a rebuild
         self._holds = 0
 
+    @property
+    def role(self) -> Role:
+        """What the person is to the document, frozen or not."""
+        return self._role
+
+    @role.setter
+    def role(self, role: Role) -> None:
+        self._role = role
+        self.weigh_rights()
+
+    def weigh_rights(self) -> None:
+        """Its role or the room's ruling has changed: note what this seat may do from now on."""
+        allowed = MATRIX.get(self._role, _NOTHING)
+        self._allowed = allowed - _FROZEN_ACTIONS if self.room.ruling.frozen else allowed
+
     def may(self, action: Action) -> bool:
-        """Whether this seat's role allows `action`."""
-        return permits(self.role, action)
+        """Whether this seat may do `action` now: its role allows it, and the document is not frozen."""
+        return action in self._allowed
+
+    def tell_frozen(self) -> None:
+        """One who could write before hears that nobody can now."""
+        if permits(self._role, Action.WRITE_DOCUMENT):
+            self._denied = True
+            self.send(PermissionDenied(FROZEN))
+
+    def tell_thawed(self) -> None:
+        """Ask one who can write again for what it wrote meanwhile; what is refused next time is worth a word again."""
+        self._denied = False
+        if self.may(Action.WRITE_DOCUMENT):
+            self.ask_for_sync()
 
     def become(self, identity: Identity, role: Role, now: float) -> None:
         """Sit here as `identity`, the same subject with perhaps a newer token, in `role` from now on.
@@ -177,7 +208,7 @@ class Member:
         self.received_bytes += len(payload)
         self.received_messages += 1
         update = self.dialect.short_update(payload)
-        if update is not None and permits(self.role, Action.WRITE_DOCUMENT):
+        if update is not None and Action.WRITE_DOCUMENT in self._allowed:
             self.room.metrics.edits.count += 1
             self.edited_at = now
             self.room.edit(self, update)
@@ -193,7 +224,7 @@ class Member:
             raise Refused(Close.MALFORMED, "clients do not send this message")
         kind, action, act = rule
         self.room.metrics.received[kind].inc()
-        if not permits(self.role, action):
+        if action not in self._allowed:
             self._deny(kind, message)
             return True
         return act(self, message, now) is not False
@@ -285,6 +316,8 @@ class Member:
         self.room.metrics.denied[kind].inc()
         if isinstance(message, (Update, SyncStep2)):
             self.leave_unacknowledged()
+        if isinstance(message, SyncStep2):
+            self.awaiting_sync = False  # asked again when it may write again
         if not self._denied and not isinstance(message, SyncStep2):
             self._denied = True
             self.send(PermissionDenied(READ_ONLY))

@@ -18,7 +18,9 @@ import structlog
 from collab_server.bus import Bus, BusUnavailable, Envelope
 from collab_server.errors import Close, Refused
 from collab_server.rooms.history import RoomHistory
+from collab_server.rooms.lookout import Lookout, replaced
 from collab_server.rooms.offload import Offload
+from collab_server.rooms.overseer import Overseer
 from collab_server.rooms.refusals import CRDT_FAILURE, Refusals
 from collab_server.rooms.replica import Replica, ReplicaBroken
 from collab_server.rooms.room import Room
@@ -33,12 +35,12 @@ from persistence.histories import Histories
 from persistence.journal import Journal, JournalEntry
 from persistence.leases import LeaseTable
 from persistence.recorder import Recorder
+from persistence.rulings import Rulings
 from persistence.sandbox import SandboxFailed
 
 log = structlog.get_logger(__name__)
 
 HOUSEKEEPING_EVERY_S = 0.5  # precision of "due": a fraction of the shortest sensible trigger
-EPOCHS_EVERY_S = 2.0  # one query for all rooms; nothing of an old history can be committed in between
 BARRED_S = 600.0  # for someone whose update broke a room
 MOST_BARRED = 1_000
 RETRY_RENEWAL_AFTER_S = 10.0  # a worker that just failed is left alone for a while
@@ -56,6 +58,7 @@ class Registry:
         journal: Journal,
         leases: LeaseTable,
         histories: Histories,
+        rulings: Rulings,
         recorder: Recorder,
         bus: Bus,
         offload: Offload,
@@ -69,7 +72,8 @@ class Registry:
         self._checkpointer = checkpointer
         self._leases = leases
         self._histories = histories
-        self._epochs_due = 0.0
+        self.overseer = Overseer(rulings, self.rooms)
+        self._lookout = Lookout(self.rooms, histories, self.overseer)
         self._recorder = recorder
         self._bus = bus
         self._offload = offload
@@ -103,7 +107,7 @@ class Registry:
         """
         while (room := self.rooms.get(document.name)) is None or room.document.epoch < document.epoch:
             if room is not None:
-                self._replaced(room)
+                replaced(room)
                 continue
             loading = self._loading.get(document.name)
             if loading is None or loading.done():  # done and gone again: to await it would spin without a turn
@@ -117,6 +121,12 @@ class Registry:
             raise Refused(Close.ROOM_UNAVAILABLE)
         self._empty.pop(room, None)
         return room
+
+    async def settled(self, name: str) -> Room | None:
+        """The room of that name, if there is one once a load under way has ended; nobody is given a seat by this."""
+        if (loading := self._loading.get(name)) is not None:
+            await asyncio.wait([loading])
+        return self.rooms.get(name)
 
     def _loaded(self, name: str, loading: asyncio.Task[Room]) -> None:
         if self._loading.get(name) is loading:
@@ -166,6 +176,7 @@ class Registry:
         stored = await self._documents.load(document)
         room = self._build(document, await self._offload.load(stored), self)
         room.leases.learn(await self._leases.held(document.id))
+        await self.overseer.look_at(room)
         if document.epoch:
             await self._begin_history(room)
         room.bounds.grew(stored.size_bytes)
@@ -191,21 +202,6 @@ class Registry:
             raise DocumentUnloadable("its history was replaced meanwhile", temporary=True)
         room.history = RoomHistory(history)
         room.leases.reserve(room.history.reserved)
-
-    async def _look_for_replaced(self) -> None:
-        """Give up the rooms whose document was restored, by a command that knows nothing of this task."""
-        rooms = {room.document.id: room for room in self.rooms.values()}
-        try:
-            epochs = await self._histories.epochs(list(rooms))
-        except StorageUnavailable:
-            return  # nothing can be written meanwhile, and there is a next time
-        for document_id, epoch in epochs.items():
-            if rooms[document_id].document.epoch < epoch:
-                self._replaced(rooms[document_id])
-
-    def _replaced(self, room: Room) -> None:
-        log.info("history_replaced", document_id=str(room.document.id), members=len(room.members))
-        room.reload()
 
     def deleted(self, room: Room) -> None:
         """The document of `room` is no more: everyone is sent away for good, and what is open of it is forgotten."""
@@ -233,6 +229,12 @@ class Registry:
         self._metrics.room_rebuilds["given_up"].inc()
         self._unsettled[room.document.id] = room.ticket
         self._drop(room)
+
+    def let_go(self, room: Room, refusal: Refused) -> None:
+        """Send everyone away and forget the room: whoever comes next waits until all of it is durable."""
+        self._unsettled[room.document.id] = room.ticket
+        self._drop(room)
+        room.let_go(refusal)
 
     def refused(self, room: Room, actor_id: str, reason: str, update: bytes) -> None:
         """A room refused an update: keep it for the operator."""
@@ -273,9 +275,8 @@ class Registry:
         while True:
             await asyncio.sleep(HOUSEKEEPING_EVERY_S)
             now = self._clock()
-            if self._epochs_due <= now and self.rooms:
-                self._epochs_due = now + EPOCHS_EVERY_S
-                self._tasks.start(self._look_for_replaced(), "look-for-replaced")
+            if self.rooms and self._lookout.is_due(now):
+                self._tasks.start(self._lookout.look(), "look-around")
             for room in self._triggers.take(now):
                 self._checkpointing[room] = self._tasks.start(self._checkpoint_and_note(room), "checkpoint")
             for room in [room for room, due in self._empty.items() if due <= now]:

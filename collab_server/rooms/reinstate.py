@@ -108,6 +108,8 @@ class Reinstatement:
         try:
             for piece in checked.pieces:
                 async with turn_when_whole(room, self._offload):
+                    if room.ruling.frozen:
+                        return Report(Outcome.REFUSED, "the document is frozen: unfreeze it first")
                     if not room.edit_piece(author, Piece(*piece)):
                         return Report(Outcome.NOT_STORED, "the journal is full: replay it again later")
         except Refused as refusal:

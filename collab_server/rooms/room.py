@@ -13,7 +13,6 @@ from functools import partial
 
 import structlog
 
-from auth.permissions import Action
 from collab_server.bus import Bus, Envelope, Heading
 from collab_server.errors import Close, Refused
 from collab_server.firewall import UpdateGap, UpdateRefused, UpdateSummary
@@ -35,6 +34,7 @@ from collab_server.rooms.publication import Publication
 from collab_server.rooms.rebuild import Rebuild
 from collab_server.rooms.refusals import CRDT_FAILURE
 from collab_server.rooms.replica import BIG_DOCUMENT_BYTES, Replica, ReplicaBroken
+from collab_server.rooms.ruling import RoomRuling
 from collab_server.telemetry import Metrics, Tally
 from collab_server.update_reading import NO_UPDATE
 from collab_server.update_split import Piece
@@ -95,6 +95,7 @@ class Room:
         self.bounds = Bounds(bounds, replica, recorder, metrics, document.id)
         self.roster = Roster()
         self.rebuild = Rebuild(self, replica, owner)
+        self.ruling = RoomRuling(self.members, document.id)
         self.is_lost = False
         self.history: RoomHistory | None = None
 
@@ -111,8 +112,7 @@ class Room:
         self.rebuild.joined(member)
         self.metrics.members.inc()
         self.roster.enter(member, Person(member.identity.subject, member.identity.name, member.role), now=member.since)
-        if member.may(Action.WRITE_DOCUMENT):
-            member.ask_for_sync()
+        self.ruling.welcome(member)
         self.cursors.send_all(member, only_if_any=True)
 
     def leave(self, member: Member) -> None:
@@ -172,14 +172,7 @@ class Room:
 
     def diff(self, state_vector: bytes) -> bytes:
         """What a peer at `state_vector` lacks. Raises `Refused` for a state vector that is not one."""
-        self._answers.limit_strangers(state_vector)
-        try:
-            return self._replica.diff(state_vector)
-        except UpdateRefused as error:
-            raise Refused(Close.MALFORMED, f"state vector: {error.reason}") from None
-        except ReplicaBroken:
-            self.rebuild.begin()
-            raise Refused(Close.ROOM_RELOADED) from None
+        return self._answers.diff(state_vector)
 
     def synchronise(self, member: Member, state_vector: bytes) -> None:
         """Send `member` what it lacks. Raises `Refused`."""
@@ -330,10 +323,14 @@ class Room:
     def reload(self) -> None:
         """Give this copy up: everyone reconnects to a room rebuilt from storage. What was recorded is not lost."""
         log.error("room_lost", document_id=str(self.document.id), members=len(self.members))
+        self._owner.lost(self)
+        self.let_go(Refused(Close.ROOM_RELOADED))
+
+    def let_go(self, refusal: Refused) -> None:
+        """Send everyone away with `refusal` from a room that its owner has forgotten; nothing more gets in."""
         self.is_lost = True
         self._replica.forget()
-        self._owner.lost(self)
-        self.close(Refused(Close.ROOM_RELOADED))
+        self.close(refusal)
         self.rebuild.give_up()
 
     def close(self, refusal: Refused) -> None:

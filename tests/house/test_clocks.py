@@ -27,6 +27,7 @@ ALLOWED = {
     "persistence/blobs_directory.py": "the age of a file that a killed process left",
     "collab_server/pruning.py": "the age of history, in days",
     "persistence/journal_memory.py": "the age of a row, in days",
+    "persistence/audit_memory.py": "when an operator did what",
     "persistence/blobs_s3.py": "the age of an object that no generation names: a day",
     "persistence/blobs_memory.py": "the age of an object that no generation names: a day",
 }

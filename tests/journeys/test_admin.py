@@ -23,6 +23,8 @@ OPEN_PATHS = ["/healthz", "/readyz", "/metrics"]
 GUARDED_PATHS = [
     "/rooms",
     "/rooms/anything",
+    "/tasks",
+    "/audit",
     "/quarantine",
     "/quarantine/1/update",
     "/presence/anything",
@@ -108,7 +110,9 @@ async def test_the_numbers_of_a_room_are_those_of_what_happened_in_it(server: Se
         mine = next(summary for summary in listed["rooms"] if summary["document"] == document)
         assert status == 200
         assert mine["members"] == 3
-        assert mine.items() <= {**room, "open_s": mine["open_s"]}.items()
+        changing = {"open_s": mine["open_s"], "tasks": mine["tasks"]}
+        assert mine.items() <= {**room, **changing}.items()
+        assert (mine["level"], len(mine["tasks"]), listed["partial"]) == (True, 1, False)
         assert metric(server, "collab_members") == 3
         assert metric(server, "collab_connections") == 3
         assert not adas_phone.closed

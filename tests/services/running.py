@@ -56,6 +56,18 @@ def admin_json(server: ServerProcess, path: str, token: str | None = None) -> tu
     return status, json.loads(body)
 
 
+def admin_post(server: ServerProcess, path: str, token: str | None, content: dict[str, Any]) -> tuple[int, Any]:
+    """Status and content of what the admin port answers to `content`."""
+    connection = HTTPConnection("127.0.0.1", server.admin_port, timeout=60)
+    try:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        connection.request("POST", path, json.dumps(content), headers)
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    finally:
+        connection.close()
+
+
 def metric(server: ServerProcess, name: str, /, **labels: str) -> float:
     """The sample of that full name (`collab_closes_total`) and those labels; 0.0 for one never counted."""
     _status, body = admin_get(server, "/metrics")

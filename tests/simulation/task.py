@@ -39,6 +39,7 @@ from persistence.journal import JournalUnavailable
 from persistence.leases import LeasesUnavailable
 from persistence.pruner import ID_BITS, SHARD_BITS, Pruner
 from persistence.recorder import Recorder, RecorderStopped
+from persistence.rulings_memory import MemoryRulings
 from tests.simulation.clients import CLOSED, LIMITS, OPENED, Client
 from tests.simulation.loop import Process, at_once
 from tests.simulation.network import SimulatedBus, Wire
@@ -214,6 +215,7 @@ class ServerTask:
             journal=journal,
             leases=leases,
             histories=histories,
+            rulings=MemoryRulings(),
             recorder=self.recorder,
             bus=self.bus,
             offload=offload,

@@ -36,6 +36,9 @@ insert into document_grants (document, subject, role) values ('demo', 'alice', '
 insert into token_revocations (subject, revoked_before) values ('alice', now());
 insert into quarantined_updates (document_id, actor_id, reason, sha256, size_bytes)
   select id, 'mallory', 'depth', decode(repeat('00', 32), 'hex'), 1 from documents;
+insert into document_freezes (document_id, operator) select id, 'root' from documents;
+insert into document_exclusions (document_id, subject, until, operator) select id, 'bob', now(), 'root' from documents;
+insert into admin_actions (operator, action, target, detail, task) values ('root', 'kick', 'rooms/demo', '{}', 'one');
 """
 
 

@@ -37,6 +37,7 @@ from persistence.histories_memory import MemoryHistories
 from persistence.journal_memory import MemoryJournal
 from persistence.leases_memory import MemoryLeaseTable
 from persistence.recorder import Recorder
+from persistence.rulings_memory import MemoryRulings
 from persistence.sandbox import Sandbox
 
 LIMITS = AwarenessLimits()
@@ -107,6 +108,7 @@ class House:
     blobs: MemoryBlobs
     catalog: MemoryCatalog
     histories: MemoryHistories
+    rulings: MemoryRulings
     checkpointer: Checkpointer
     metrics: Metrics
     bus: MemoryBus
@@ -158,6 +160,7 @@ async def house(
     blobs = storage.blobs if storage else MemoryBlobs()
     table = storage.table if storage else MemoryCheckpointTable(journal)
     histories = storage.histories if storage else MemoryHistories(catalog, journal, table)
+    rulings = storage.rulings if storage else MemoryRulings()
     metrics = Metrics()
     bus = MemoryBus(f"task-{uuid4().hex[:6]}", network)
     await bus.start()
@@ -193,6 +196,7 @@ async def house(
         journal=journal,
         leases=MemoryLeaseTable(journal),
         histories=histories,
+        rulings=rulings,
         recorder=recorder,
         bus=bus,
         offload=offload,
@@ -210,6 +214,7 @@ async def house(
             blobs,
             catalog,
             histories,
+            rulings,
             checkpointer,
             metrics,
             bus,

@@ -11,7 +11,7 @@ from auth.permissions import Role
 from collab_server.bus_memory import MemoryNetwork
 from collab_server.errors import Close, Refused
 from collab_server.rooms import history as history_module
-from collab_server.rooms import registry as registry_module
+from collab_server.rooms import lookout as lookout_module
 from collab_server.rooms.room import Room
 from collab_server.wire.messages import SyncStep1, SyncStep2, Update
 from persistence.restore import Restorer
@@ -57,7 +57,7 @@ async def restored(network: MemoryNetwork | None = None) -> AsyncIterator[tuple[
 
 
 async def test_a_running_room_is_given_up_and_its_members_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry_module, "EPOCHS_EVERY_S", 0.01)
+    monkeypatch.setattr(lookout_module, "LOOK_EVERY_S", 0.01)
     async with house() as at:
         room = await at.room()
         ada, copy = at.join(room), Copy(7)

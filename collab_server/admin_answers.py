@@ -1,0 +1,69 @@
+"""What the sections of the private port share: JSON that nobody keeps, and what may be asked. Must know no part of the
+server. Called by `admin` and the modules beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+Guard = Callable[[Endpoint], Endpoint]
+
+MAX_BODY_BYTES = 4_096
+
+
+class BadRequest(Exception):
+    """What was asked cannot be meant; the message says what is expected."""
+
+
+class Section(Protocol):
+    """A part of the private port."""
+
+    def routes(self, guard: Guard) -> list[Route]:
+        """Its paths, each behind `guard`, which puts the operator's subject into `request.state.operator`."""
+
+
+def json_answer(content: object, status: int = 200) -> Response:
+    """`content` as JSON, not to be cached."""
+    return Response(orjson.dumps(content), status, media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+async def content_of(request: Request) -> Mapping[str, Any]:
+    """The JSON object in the body, an empty one for no body; may be called twice. Raises `BadRequest`."""
+    length = request.headers.get("content-length", "0")
+    if "transfer-encoding" in request.headers or not length.isdecimal() or int(length) > MAX_BODY_BYTES:
+        raise BadRequest(f"send at most {MAX_BODY_BYTES} bytes, with their length")
+    try:
+        content = orjson.loads(await request.body() or b"{}")
+    except ValueError:
+        raise BadRequest("the body is not JSON") from None
+    if not isinstance(content, dict):
+        raise BadRequest("the body is a JSON object")
+    return content
+
+
+def number_of(request: Request, name: str, usual: int, least: int, most: int) -> int:
+    """A number in the query. Raises `BadRequest`."""
+    given = request.query_params.get(name, str(usual))
+    if not given.isdecimal() or not least <= int(given) <= most:
+        raise BadRequest(f"{name} is a number from {least} to {most}")
+    return int(given)
+
+
+def answered(endpoint: Endpoint, *away: type[Exception]) -> Endpoint:
+    """What cannot be meant, and a store that is away, are answers, not tracebacks."""
+
+    async def told(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except BadRequest as error:
+            return json_answer({"error": str(error)}, 400)
+        except away:
+            return json_answer({"error": "the database does not answer now: try again"}, 503)
+
+    return told
