@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help run cluster test check setup web simulate bench bench-peers bench-fair bench-rooms bench-soak bench-cold bench-acks bench-rights chaos siege load image lock clean
+.PHONY: help run cluster test check setup web simulate bench bench-peers bench-fair bench-rooms bench-soak bench-cold bench-acks bench-rights chaos siege presence load image lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -105,6 +105,9 @@ chaos: $(VENV)/.run ## break a server while clients write: is anything acknowled
 siege: $(VENV)/.dev ## hostile updates in bulk at a socket, while honest people write (MUTATED=300000 FORGED=50000 SEED=1 MINUTES=10)
 	@nice $(BIN)/python -m tests.corpus.siege $(if $(MUTATED),--mutated $(MUTATED)) $(if $(FORGED),--forged $(FORGED)) \
 	  $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+
+presence: $(VENV)/.dev ## kill a task with everybody on it: when is presence right everywhere? (MEMBERS=500)
+	@MEMBERS=$(or $(MEMBERS),500) $(BIN)/python -m pytest tests/journeys/test_presence.py -k kill -q -s
 
 load: $(VENV)/.dev ## a short load run against a server of its own, with an HTML report (SCENARIO=pairs)
 	@$(BIN)/python -m loadtests --scenario $(or $(SCENARIO),smoke)
