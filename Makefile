@@ -8,10 +8,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help run test check setup web simulate bench bench-peers bench-fair bench-rooms bench-soak bench-cold bench-acks chaos siege load image lock clean
+.PHONY: help run test check setup web simulate bench bench-peers bench-fair bench-rooms bench-soak bench-cold bench-acks bench-rights chaos siege load image lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 run"; exit 1; }
@@ -88,6 +88,9 @@ bench-cold: $(VENV)/.dev ## how long a document takes to open that nobody has op
 
 bench-acks: $(VENV)/.dev ## how long an acknowledgement takes, and what recording one update costs (RUNS=3)
 	@$(BIN)/python -m bench.acks $(if $(RUNS),--runs $(RUNS))
+
+bench-rights: $(VENV)/.dev ## how long a change of role takes on another task (TRIES=200)
+	@RIGHTS_TRIES=$(or $(TRIES),200) $(BIN)/python -m pytest tests/journeys/test_live_rights.py -k within_a_second -q -s
 
 chaos: $(VENV)/.run ## break a server while clients write: is anything acknowledged lost? (ROUNDS=200 FAULTS=sigkill SEED=7 PEER=hocuspocus)
 	@$(BIN)/collab-server chaos $(if $(PEER),--target $(PEER)) $(if $(ROUNDS),--rounds $(ROUNDS)) \

@@ -67,6 +67,11 @@ def expires_at(claims: Claims) -> float:
     return _unix_time(claims, "exp")
 
 
+def issued_at(claims: Claims) -> float | None:
+    """`iat` in unix seconds, None when the token does not say. Raises TokenRefused when it is no time."""
+    return _unix_time(claims, "iat") if "iat" in claims else None
+
+
 def subject_of(claims: Claims) -> str:
     """`sub`: what grants are stored under, so it must be something a store and a log line can hold."""
     subject = claims.get("sub")

@@ -6,7 +6,7 @@ expires, so admission also listens for revocations (T07). Called by admission.
 
 from collections.abc import Collection
 
-from auth.claims import TokenRules, client_id_set, expires_at, groups_of, name_of, subject_of
+from auth.claims import TokenRules, client_id_set, expires_at, groups_of, issued_at, name_of, subject_of
 from auth.identity import Identity
 from auth.tokens import KeySource, verified_claims
 
@@ -34,6 +34,7 @@ class CognitoAuthenticator:
             name=name_of(claims),
             groups=groups_of(claims, "cognito:groups"),
             expires_at=expires_at(claims),
+            issued_at=issued_at(claims),
         )
 
     async def close(self) -> None:

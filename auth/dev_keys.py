@@ -14,7 +14,7 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from auth.claims import ACCESS_USE, Claims, TokenRules, expires_at, groups_of, name_of, subject_of
+from auth.claims import ACCESS_USE, Claims, TokenRules, expires_at, groups_of, issued_at, name_of, subject_of
 from auth.identity import Identity, TokenRefused
 from auth.permissions import Role
 from auth.tokens import LONGEST_TOKEN, verified_claims
@@ -98,6 +98,7 @@ class DevAuthenticator:
             name=name_of(claims),
             groups=groups_of(claims, "groups"),
             expires_at=expires_at(claims),
+            issued_at=issued_at(claims),
             grants=_grants_of(claims),
         )
 

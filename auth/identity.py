@@ -19,6 +19,8 @@ class Identity:
     groups: the issuer's groups, such as "admin".
     expires_at: the token's own `exp` in unix seconds, without leeway; None never expires.
     grants: roles the token itself carries, by document name, "*" for every document. Empty for Cognito.
+    issued_at: the token's own `iat` in unix seconds; None when it does not say.
+    at_most: no more than this role, whatever is granted; None is no bound.
     """
 
     subject: str
@@ -26,6 +28,8 @@ class Identity:
     groups: frozenset[str] = frozenset()
     expires_at: float | None = None
     grants: Mapping[str, Role] = field(default_factory=dict)
+    issued_at: float | None = None
+    at_most: Role | None = None
 
 
 class TokenRefused(Exception):

@@ -3,27 +3,31 @@
 Never shared between processes. Called through the `Permissions` port by whoever the assembly gave it to.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from auth.permissions import Role
+from auth.permissions import Pair, Role, Standing, check_storable
 
 
 class MemoryPermissions:
-    """Grants by (subject, document); they change through `grant` and `revoke`."""
+    """Grants by (subject, document)."""
 
-    def __init__(self, grants: Mapping[tuple[str, str], Role] | None = None) -> None:
+    def __init__(self, grants: Mapping[Pair, Role] | None = None) -> None:
         self._grants = dict(grants or {})
+        self._revoked_before: dict[str, float] = {}
 
-    def grant(self, subject: str, document: str, role: Role) -> None:
-        """Give the subject this role on the document, in place of any other."""
-        self._grants[subject, document] = role
+    async def standings_of(self, pairs: Collection[Pair]) -> Mapping[Pair, Standing]:
+        return {pair: Standing(self._grants.get(pair), self._revoked_before.get(pair[0])) for pair in pairs}
 
-    def revoke(self, subject: str, document: str) -> None:
-        """Take the subject's role on the document away, if there is one."""
-        self._grants.pop((subject, document), None)
+    async def set_role(self, subject: str, document: str, role: Role | None) -> Role | None:
+        check_storable(subject, document)
+        before = self._grants.pop((subject, document), None)
+        if role is not None:
+            self._grants[subject, document] = role
+        return before
 
-    async def role_of(self, subject: str, document: str) -> Role | None:
-        return self._grants.get((subject, document))
+    async def revoke_tokens(self, subject: str, before: float) -> None:
+        check_storable(subject)
+        self._revoked_before[subject] = max(before, self._revoked_before.get(subject, before))
 
     async def close(self) -> None:
         """Nothing is held open."""

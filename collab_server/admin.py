@@ -27,6 +27,7 @@ from collab_server.admin_quarantine import AdminQuarantine
 from collab_server.bus import Bus
 from collab_server.health import STUCK_AFTER_S, Health
 from collab_server.heartbeat import Heartbeat
+from collab_server.rights_admin import AdminRights
 from collab_server.rooms.member import Member
 from collab_server.rooms.room import Room
 from collab_server.server import Server
@@ -50,6 +51,7 @@ class Admin:
         authenticator: Authenticator,
         quarantine: AdminQuarantine,
         presence: AdminPresence,
+        rights: AdminRights,
     ) -> None:
         self._server = server
         self._bus = bus
@@ -59,6 +61,7 @@ class Admin:
         self._authenticator = authenticator
         self._quarantine = quarantine
         self._presence = presence
+        self._rights = rights
 
     def app(self) -> Starlette:
         """The ASGI application."""
@@ -71,6 +74,7 @@ class Admin:
                 Route("/rooms/{document}", self._for_admins(self._room)),
                 *self._quarantine.routes(self._for_admins),
                 *self._presence.routes(self._for_admins),
+                *self._rights.routes(self._for_admins),
                 Route("/rooms/{document}/checkpoint", self._for_admins(self._checkpoint), methods=["POST"]),
             ]
         )

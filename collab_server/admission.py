@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from urllib.parse import parse_qs, unquote
 
 from auth.identity import Identity, TokenRefused, TokenUncheckable
-from auth.permissions import Action, Permissions, PermissionsUnavailable, Role, effective_role, permits
+from auth.permissions import Action, Permissions, PermissionsUnavailable, Role, Standing, permits
+from auth.standing import is_revoked, role_now
 from auth.tokens import Authenticator
 from collab_server.errors import Close, Refused
 from collab_server.rooms.acknowledgements import Acknowledge
@@ -23,6 +24,7 @@ ENDPOINT = "/ws/"
 DOCUMENT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", re.ASCII)
 BEARER_SUBPROTOCOL = "bearer."
 LEEWAY_S = 30.0  # clock skew that authenticators forgive
+REVOKED = "sign in again: this sign-in was revoked"
 SUBPROTOCOL = "yjs"  # what is agreed on when a client offers its token as a second subprotocol
 ACK_SUBPROTOCOL = "yjs.ack"  # the same, and the client understands our own acknowledgement
 
@@ -133,20 +135,15 @@ class Admission:
         except TokenRefused as error:
             raise Refused(Close.UNAUTHORIZED, f"sign in again: {error.reason}") from None
         check(identity)
-        stored = None
-        if effective_role(identity.grants, None, opening.document) is None:
-            stored = await self._stored_role(identity.subject, opening.document)
-        role = effective_role(identity.grants, stored, opening.document)
-        if role is None or not permits(role, Action.READ_DOCUMENT):
-            raise Refused(Close.FORBIDDEN)
+        role = judged(identity, await self._standing(identity.subject, opening.document), opening.document)
         document = await self._document(opening.document, role)
         if opening.epoch is not None and opening.epoch < document.epoch:
             raise Refused(Close.HISTORY_REPLACED)
-        return Seat(identity, role, document, _end_of(identity, now))
+        return Seat(identity, role, document, end_of(identity, now))
 
-    async def _stored_role(self, subject: str, document: str) -> Role | None:
+    async def _standing(self, subject: str, document: str) -> Standing:
         try:
-            return await self._permissions.role_of(subject, document)
+            return (await self._permissions.standings_of([(subject, document)]))[subject, document]
         except PermissionsUnavailable:
             raise Refused(Close.RIGHTS_UNKNOWN) from None
 
@@ -160,7 +157,18 @@ class Admission:
         return document
 
 
-def _end_of(identity: Identity, now: float) -> float | None:
+def judged(identity: Identity, standing: Standing, document: str) -> Role:
+    """The role in which `identity` may have a seat on `document`, as it stands. Raises `Refused` for none."""
+    if is_revoked(identity, standing):
+        raise Refused(Close.UNAUTHORIZED, REVOKED)
+    role = role_now(identity, standing, document)
+    if role is None:
+        raise Refused(Close.FORBIDDEN)
+    return role
+
+
+def end_of(identity: Identity, now: float) -> float | None:
+    """When a seat taken with this token at `now` ends, both in Unix seconds; None: never."""
     if identity.expires_at is None or identity.expires_at > now:
         return identity.expires_at
     return identity.expires_at + LEEWAY_S

@@ -20,6 +20,8 @@ from auth.cognito import CognitoAuthenticator, cognito_jwks_url
 from auth.dev_keys import DevAuthenticator, DevKeys
 from auth.jwks import JwksCache
 from auth.open_access import OpenAuthenticator
+from auth.permissions import Permissions
+from auth.permissions_memory import MemoryPermissions
 from auth.permissions_postgres import PostgresPermissions
 from auth.tokens import Authenticator
 from collab_server import big_work
@@ -43,6 +45,8 @@ from collab_server.http_port import HttpPort
 from collab_server.neighbours import Neighbours
 from collab_server.pruning import Pruning
 from collab_server.redis_calls import RedisCalls
+from collab_server.rights import Rights
+from collab_server.rights_admin import AdminRights
 from collab_server.rooms.acknowledgements import Acknowledgements
 from collab_server.rooms.bounds import RoomBounds
 from collab_server.rooms.offload import Offload
@@ -138,13 +142,17 @@ async def assembled(
         pruner = Pruner(PostgresHistory(pool), blobs, timedelta(days=settings.history_days))
         watching.start(Pruning(pruner, settings.prune_every_s, metrics).watch(), "pruning")
         stack.push_async_callback(watching.close)
-        admission = Admission(
-            authenticator, PostgresPermissions(pool), PostgresCatalog(pool), frozenset(settings.allowed_origins)
-        )
+        # Guests are somebody new each time: nothing is stored about them.
+        permissions: Permissions = MemoryPermissions() if settings.auth is Auth.OPEN else PostgresPermissions(pool)
+        catalog = PostgresCatalog(pool)
+        admission = Admission(authenticator, permissions, catalog, frozenset(settings.allowed_origins))
+        rights = Rights(permissions, catalog, control, metrics, max_age_s=settings.rights_max_age_s)
+        bus.on_reconnect.append(rights.look_soon)
         server = Server(
             settings,
             admission=admission,
             bars=CrashBars(quarantine),
+            rights=rights,
             registry=registry,
             recorder=recorder,
             metrics=metrics,
@@ -171,6 +179,7 @@ async def assembled(
                     authenticator,
                     AdminQuarantine(quarantine, Reinstatement(registry, quarantine, offload)),
                     AdminPresence(directory),
+                    AdminRights(permissions, rights),
                 ).app(),
                 settings.host,
                 settings.admin_port,

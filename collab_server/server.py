@@ -18,7 +18,7 @@ import structlog
 from websockets.http11 import Response
 
 from auth.identity import Identity
-from auth.permissions import Action, permits
+from auth.permissions import Action, Role, permits
 from collab_server.admission import Admission, Opening, Seat
 from collab_server.budget import BufferBudget
 from collab_server.connection import Connection
@@ -28,6 +28,7 @@ from collab_server.drain import Drained, drain
 from collab_server.errors import Close, ConfigurationError, Refused
 from collab_server.limits import AddressCaps, ConnectionLimits, TokenBucket, address_key
 from collab_server.phase import Phase
+from collab_server.rights import Rights
 from collab_server.rooms.acknowledgements import Acknowledge, Acks
 from collab_server.rooms.member import Member
 from collab_server.rooms.outbox import Outbox
@@ -56,6 +57,7 @@ class Server:
         *,
         admission: Admission,
         bars: CrashBars,
+        rights: Rights,
         registry: Registry,
         recorder: Recorder,
         metrics: Metrics,
@@ -63,6 +65,7 @@ class Server:
         self.settings = settings
         self.admission = admission
         self._bars = bars
+        self._rights = rights
         self.registry = registry
         self.metrics = metrics
         self.wheel = Wheel(after_step=self._stay_within_budget)
@@ -93,6 +96,8 @@ class Server:
         self.registry.start()
         self.tasks.start(self._turn_wheel(), "wheel")
         self.tasks.start(self._bars.watch(self._end_seats), "crash-bars")
+        self.tasks.start(self._rights.watch_words(self), "rights-words")
+        self.tasks.start(self._rights.watch_age(self), "rights-age")
         # What was imported and built so far stays: 130,000 objects that each full collection would visit, in 80 ms.
         gc.collect()
         gc.freeze()
@@ -104,6 +109,7 @@ class Server:
 
     async def admit(self, connection: Connection, opening: Opening, response: Response) -> None:
         """Check rights, open the room, seat the member - or refuse in the way this client can see."""
+        heard = self._rights.heard
         try:
             self._refuse_when_full(connection)
             seat = await self.admission.admit(
@@ -114,6 +120,8 @@ class Server:
             room = await self.registry.open(seat.document)
             try:
                 self._seat(connection, seat, room, response, opening.acknowledge)
+                if heard != self._rights.heard:  # somebody's rights changed since they were looked up
+                    self._rights.look_soon(opening.document, seat.identity.subject)
             finally:
                 self.registry.release(room)  # if nobody took a seat, it is as empty as before
         except Refused as refusal:
@@ -174,7 +182,7 @@ class Server:
             acks=None if acknowledge is Acknowledge.NOTHING else Acks(acknowledge, yjs, outbox),
             now=self.loop.time(),
         )
-        connection.take_seat(member, settings.max_message_bytes if writes else settings.max_reader_message_bytes)
+        connection.take_seat(member, self.largest_message(seat.role))
         room.join(member)
 
     def _refuse(self, connection: Connection, opening: Opening, response: Response, refusal: Refused) -> None:
@@ -186,6 +194,16 @@ class Server:
         else:
             connection.accept_upgrade(response)
             connection.refuse_in_band(yjs.encode(PermissionDenied(refusal.detail)), refusal)
+
+    def largest_message(self, role: Role) -> int:
+        """In bytes, of one who has that role."""
+        writes = permits(role, Action.WRITE_DOCUMENT)
+        return self.settings.max_message_bytes if writes else self.settings.max_reader_message_bytes
+
+    def is_barred(self, member: Member) -> bool:
+        """Whether an edit of theirs broke something, so that they may not write for now."""
+        document, subject = member.room.document, member.identity.subject
+        return self.registry.bars(document, subject) or self._bars.is_barred(document.id, subject, self.wall_clock())
 
     def _end_seats(self, is_barred: Callable[[UUID, str, float], bool]) -> None:
         """Somebody ended another task: who has a seat to write here must not end this one too."""

@@ -55,6 +55,9 @@ class Settings(BaseSettings):
         (), description="Web origins whose pages may connect, by comma, compared exactly; `dev` adds its own page."
     )
 
+    rights_max_age_s: PositiveFloat = Field(
+        30, description="Longest time a seat may rest on rights that have changed, should no word of it arrive."
+    )
     max_message_bytes: PositiveInt = Field(
         32 * MIB, description="Largest message of a writer: a whole document may arrive."
     )

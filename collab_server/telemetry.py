@@ -154,6 +154,12 @@ class Metrics:
         self.documents_large = Counter(
             "collab_documents_large", "Open documents that passed the soft bound of their size.", registry
         )
+        self.rights_changes = ByLabel(
+            "collab_rights_changes", "Seats that ended or changed because rights did.", "what", registry
+        )
+        self.rights_age_s = Gauge(
+            "collab_rights_age_seconds", "Since when every seat's rights were looked up again.", registry=registry
+        )
         self.neighbours = Gauge("collab_neighbours", "Other tasks of the cluster that live.", registry=registry)
         self.bus_refused = ByLabel("collab_bus_refused", "Messages of other tasks refused.", "reason", registry)
         self.bus_doubled = Counter(

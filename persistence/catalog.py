@@ -4,6 +4,7 @@ It must never hold document content: only names, epochs and counts. Called when 
 checkpoint records what it rendered.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID, uuid5
@@ -37,6 +38,9 @@ class Catalog(Protocol):
 
     async def find_or_create(self, name: str) -> Document:
         """The document of that name, made at epoch 0 if need be; concurrent callers all get the same one."""
+
+    async def existing(self, document_ids: Collection[UUID]) -> frozenset[UUID]:
+        """Those of the internal keys that a document has."""
 
     async def record_content(self, document_id: UUID, words: int, characters: int, content_key: str) -> None:
         """Note the counts of the last rendered content and where its rendering lies. An unknown document is left be."""

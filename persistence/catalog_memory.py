@@ -3,6 +3,7 @@
 It must never be named where documents are to outlive the process.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from uuid import UUID, uuid4
 
@@ -31,9 +32,16 @@ class MemoryCatalog:
     async def find_or_create(self, name: str) -> Document:
         return self._by_name.setdefault(name, Document(id=uuid4(), name=name, epoch=0))
 
+    async def existing(self, document_ids: Collection[UUID]) -> frozenset[UUID]:
+        return frozenset(document_ids).intersection(self.ids())
+
     async def record_content(self, document_id: UUID, words: int, characters: int, content_key: str) -> None:
         if self.knows(document_id):
             self.contents[document_id] = Content(words, characters, content_key)
+
+    def delete(self, name: str) -> None:
+        """Forget the document of that name."""
+        self._by_name.pop(name, None)
 
     def ids(self) -> list[UUID]:
         """The internal keys of all documents."""

@@ -3,6 +3,7 @@
 It must never own the pool: whoever made it closes it. Assembled wherever documents are opened.
 """
 
+from collections.abc import Collection
 from uuid import UUID
 
 import asyncpg
@@ -32,6 +33,11 @@ class PostgresCatalog:
                 made = _document(await connection.fetchrow(QUERIES["create"], name))
             if made:
                 return made
+
+    async def existing(self, document_ids: Collection[UUID]) -> frozenset[UUID]:
+        async with borrowed(self._pool, CatalogUnavailable) as connection:
+            rows = await connection.fetch(QUERIES["existing"], list(document_ids))
+        return frozenset(UUID(int=row["id"].int) for row in rows)
 
     async def record_content(self, document_id: UUID, words: int, characters: int, content_key: str) -> None:
         async with borrowed(self._pool, CatalogUnavailable) as connection:

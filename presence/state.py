@@ -159,6 +159,10 @@ class AwarenessStates:
         own = self.own_id(owner)
         return None if own is None else self._held[own].state
 
+    def said_by(self, owner: Hashable) -> list[StateEntry]:
+        """What an owner said last, under each of its ids."""
+        return [StateEntry(each, self._held[each].clock, self._held[each].state) for each in self._ids.get(owner, ())]
+
     def owner_of(self, client_id: int) -> Hashable | None:
         held = self._held.get(client_id)
         return None if held is None else held.owner

@@ -50,7 +50,7 @@ class Cursors:
 
         Raises `Refused`.
         """
-        user = {"id": member.identity.subject, "name": member.identity.name, "role": member.role.value}
+        user = _user_of(member)
         try:
             states = [
                 (entry.client_id, entry.clock, None if entry.state == REMOVED else stamp(entry.state, user=user))
@@ -72,6 +72,15 @@ class Cursors:
             if self._states.owner_of(client_id) is member
         )
         return had_effect
+
+    def stamp_again(self, member: Member, now: float) -> None:
+        """Put the identity of `member`, which has changed, on what it shows.
+
+        In its name, one clock further, or its peers would not look; its client takes that over like any newer state.
+        """
+        user = _user_of(member)
+        said = self._states.said_by(member)
+        self._show(member, [(each, clock + 1, stamp(state, user=user)) for each, clock, state in said if state], now)
 
     def _ask_to_announce_again(self, hidden: Iterable[tuple[Member, int, int]]) -> None:
         """Make clients that came back visible at once: (member, its client id, the clock its peers took it for gone).
@@ -161,6 +170,10 @@ class Cursors:
 
 def _nulls(gone: Iterable[tuple[int, int]]) -> tuple[AwarenessEntry, ...]:
     return tuple(AwarenessEntry(client_id, clock, REMOVED) for client_id, clock in gone)
+
+
+def _user_of(member: Member) -> dict[str, str]:
+    return {"id": member.identity.subject, "name": member.identity.name, "role": member.role.value}
 
 
 def _entries(states: Iterable[_State]) -> tuple[AwarenessEntry, ...]:

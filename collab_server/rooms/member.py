@@ -30,6 +30,7 @@ from collab_server.wire.messages import (
     SyncStep2,
     Update,
 )
+from presence.roster import Person
 
 if TYPE_CHECKING:
     from collab_server.rooms.acknowledgements import Acks
@@ -148,6 +149,25 @@ class Member:
     def may(self, action: Action) -> bool:
         """Whether this seat's role allows `action`."""
         return permits(self.role, action)
+
+    def become(self, identity: Identity, role: Role, now: float) -> None:
+        """Sit here as `identity`, the same subject with perhaps a newer token, in `role` from now on.
+
+        What was taken in before stays and is acknowledged; what comes from now on, or waits, is judged by the new role.
+        One who may write no more is told so, one who may now is asked for what it has typed meanwhile.
+        """
+        wrote, shown = self.may(Action.WRITE_DOCUMENT), (self.identity.name, self.role)
+        self.identity, self.role = identity, role
+        writes = self.may(Action.WRITE_DOCUMENT)
+        if shown != (identity.name, role):
+            self.room.roster.change(self, Person(identity.subject, identity.name, role))
+            self.room.cursors.stamp_again(self, now)
+        if wrote and not writes:
+            self._denied = True
+            self.send(PermissionDenied(READ_ONLY))
+        elif writes and not wrote:
+            self._denied = self.awaiting_sync = False
+            self.ask_for_sync()
 
     def receive(self, payload: bytes, now: float) -> bool:
         """Act on one message; False if it only repeated what was known. Raises `Refused` to end the connection."""

@@ -113,6 +113,8 @@ class Registry:
                 loading.add_done_callback(partial(self._loaded, document.name))
             # Shielded: the one who gives up must not take the load from the others.
             await asyncio.shield(loading)
+        if room.document.id != document.id:  # of a deleted document of that name, about to be noticed
+            raise Refused(Close.ROOM_UNAVAILABLE)
         self._empty.pop(room, None)
         return room
 
@@ -199,6 +201,13 @@ class Registry:
     def _replaced(self, room: Room) -> None:
         log.info("history_replaced", document_id=str(room.document.id), members=len(room.members))
         room.reload()
+
+    def deleted(self, room: Room) -> None:
+        """The document of `room` is no more: everyone is sent away for good, and what is open of it is forgotten."""
+        log.info("document_deleted", document_id=str(room.document.id), members=len(room.members))
+        room.is_lost = True
+        room.close(Refused(Close.NOT_FOUND))
+        self._drop(room)
 
     # What rooms report
 

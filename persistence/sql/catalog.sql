@@ -8,6 +8,10 @@ insert into documents (name) values ($1)
 on conflict (name) do nothing
 returning id, name, epoch
 
+-- name: existing
+-- Those of some documents that there are.
+select id from documents where id = any($1::uuid[])
+
 -- name: record_content
 -- Note the counts and the rendering of the last checkpointed content.
 update documents set word_count = $2, character_count = $3, content_key = $4 where id = $1

@@ -53,3 +53,10 @@ async def test_content_counts_of_known_and_unknown_documents_are_accepted(catalo
     await catalog.record_content(document.id, 3, 14, "content/demo.md")
     await catalog.record_content(uuid4(), 1, 1, "content/gone.md")
     assert await catalog.find("demo") == document
+
+
+async def test_of_some_keys_those_that_a_document_has_are_told(catalog: Catalog) -> None:
+    one, two = [await catalog.find_or_create(name) for name in ("one", "two")]
+    await catalog.find_or_create("three")
+    assert await catalog.existing([one.id, uuid4(), two.id]) == {one.id, two.id}
+    assert await catalog.existing([]) == frozenset()

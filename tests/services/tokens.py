@@ -27,7 +27,10 @@ def token(
     name: str | None = None,
     groups: Iterable[str] = (),
     expires_s: float = 3600,
+    issued_in_s: float = 0.0,
 ) -> str:
     """A token that `server`, started with `auth="dev"`, accepts."""
     keys = _keys(server.folder / "data" / "keys")
-    return keys.sign(subject, name or subject.title(), {document: Role(role)}, groups, expires_s, time.time())
+    return keys.sign(
+        subject, name or subject.title(), {document: Role(role)}, groups, expires_s, time.time() + issued_in_s
+    )

@@ -49,6 +49,7 @@ async def test_a_signed_token_gives_back_what_was_asked_for(keys: DevKeys) -> No
         groups=frozenset({"admin"}),
         expires_at=NOW + 3600,
         grants={"demo": Role.EDITOR, "*": Role.VIEWER},
+        issued_at=int(NOW),
     )
 
 

@@ -62,6 +62,7 @@ async def test_an_honest_access_token_gives_its_identity() -> None:
         groups=frozenset({"admin", "writers"}),
         expires_at=NOW + 300,
         grants={},
+        issued_at=NOW,
     )
 
 

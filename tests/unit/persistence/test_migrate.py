@@ -33,6 +33,7 @@ insert into document_updates (document_id, update, actor_id, client_ids, reach)
 insert into checkpoints (document_id, generation, key, sha256, size_bytes, state_vector)
   select id, 1, 'key', decode(repeat('00', 32), 'hex'), 1, '\\x00' from documents;
 insert into document_grants (document, subject, role) values ('demo', 'alice', 'owner');
+insert into token_revocations (subject, revoked_before) values ('alice', now());
 insert into quarantined_updates (document_id, actor_id, reason, sha256, size_bytes)
   select id, 'mallory', 'depth', decode(repeat('00', 32), 'hex'), 1 from documents;
 """
@@ -105,7 +106,7 @@ async def test_every_table_that_says_when_it_was_updated_keeps_that_true(postgre
         "select table_name from information_schema.columns"
         " where table_schema = 'public' and column_name = 'updated_at'",
     )
-    assert {row[0] for row in tables} >= {"documents", "document_grants"}
+    assert {row[0] for row in tables} >= {"documents", "document_grants", "token_revocations"}
     for (table,) in tables:
         await execute(postgres_url, f"update {table} set updated_at = '2001-01-01'")
         [(fresh,)] = await fetch(postgres_url, f"select bool_and(updated_at > now() - interval '1 min') from {table}")
