@@ -160,6 +160,7 @@ class Metrics:
         self.rights_age_s = Gauge(
             "collab_rights_age_seconds", "Since when every seat's rights were looked up again.", registry=registry
         )
+        self.renewals = ByLabel("collab_renewals", "Tokens that seated clients brought.", "outcome", registry)
         self.neighbours = Gauge("collab_neighbours", "Other tasks of the cluster that live.", registry=registry)
         self.bus_refused = ByLabel("collab_bus_refused", "Messages of other tasks refused.", "reason", registry)
         self.bus_doubled = Counter(

@@ -84,12 +84,6 @@ class Roster:
             del self._by_subject[subject]
         return not seats
 
-    def change(self, seat: Hashable, person: Person) -> None:
-        """The person of this seat has another name or role now. A seat that is not taken is ignored."""
-        subject = self._subjects.get(seat)
-        if subject is not None:
-            self._by_subject[subject][seat].person = person
-
     def touch(self, seat: Hashable, *, now: float) -> None:
         """The member of this seat did something at `now`, which may be a while ago.
 
