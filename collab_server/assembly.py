@@ -49,6 +49,7 @@ from collab_server.http_port import HttpPort
 from collab_server.neighbours import Neighbours
 from collab_server.pruning import Pruning
 from collab_server.redis_calls import RedisCalls
+from collab_server.renewal import Renewals
 from collab_server.rights import Rights
 from collab_server.rights_admin import AdminRights
 from collab_server.rooms.acknowledgements import Acknowledgements
@@ -162,6 +163,7 @@ async def assembled(
             admission=admission,
             bars=CrashBars(quarantine),
             rights=rights,
+            renewals=Renewals(authenticator, permissions, rights, metrics),
             registry=registry,
             recorder=recorder,
             metrics=metrics,

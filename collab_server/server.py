@@ -12,6 +12,7 @@ import gc
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -28,6 +29,7 @@ from collab_server.drain import Drained, HandOver, drain
 from collab_server.errors import Close, ConfigurationError, Refused
 from collab_server.limits import AddressCaps, ConnectionLimits, TokenBucket, address_key
 from collab_server.phase import Phase
+from collab_server.renewal import Renewals
 from collab_server.rights import Rights
 from collab_server.rooms.acknowledgements import Acknowledge, Acks
 from collab_server.rooms.member import Member
@@ -58,6 +60,7 @@ class Server:
         admission: Admission,
         bars: CrashBars,
         rights: Rights,
+        renewals: Renewals,
         registry: Registry,
         recorder: Recorder,
         metrics: Metrics,
@@ -67,6 +70,7 @@ class Server:
         self.admission = admission
         self._bars = bars
         self._rights = rights
+        self._renewals = renewals
         self.registry = registry
         self.metrics = metrics
         self.wheel = Wheel(after_step=self._stay_within_budget)
@@ -183,10 +187,14 @@ class Server:
             syncs=TokenBucket(settings.syncs_per_10_s / SYNCS_WINDOW_S, settings.syncs_per_10_s),
             ends_at=seat.ends_at,
             acks=None if acknowledge is Acknowledge.NOTHING else Acks(acknowledge, yjs, outbox),
+            renew=partial(self._renew, connection),
             now=self.loop.time(),
         )
         connection.take_seat(member, self.largest_message(seat.role))
         room.join(member)
+
+    def _renew(self, connection: Connection, token: str) -> None:
+        self._renewals.begin(self, self.tasks, connection, token, self.wall_clock())
 
     def _refuse(self, connection: Connection, opening: Opening, response: Response, refusal: Refused) -> None:
         """Programs see an HTTP status; browsers hide it from scripts, so they are let in, told, and closed."""

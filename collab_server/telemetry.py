@@ -160,6 +160,7 @@ class Metrics:
         self.rights_age_s = Gauge(
             "collab_rights_age_seconds", "Since when every seat's rights were looked up again.", registry=registry
         )
+        self.renewals = ByLabel("collab_renewals", "Tokens that seated clients brought.", "outcome", registry)
         self.neighbours = Gauge("collab_neighbours", "Other tasks of the cluster that live.", registry=registry)
         self.rooms_handed_over = Counter(
             "collab_rooms_handed_over", "Rooms opened because a task that drains named them.", registry=registry

@@ -84,24 +84,6 @@ class Roster:
             del self._by_subject[subject]
         return not seats
 
-    def change(self, seat: Hashable, person: Person) -> None:
-        """The person of this seat has another name or role now. A seat that is not taken is ignored."""
-        subject = self._subjects.get(seat)
-        if subject is not None:
-            self._by_subject[subject][seat].person = person
-
-    def touch(self, seat: Hashable, *, now: float) -> None:
-        """The member of this seat did something at `now`, which may be a while ago.
-
-        A seat that is not taken is ignored: the last frame may come late.
-        """
-        subject = self._subjects.get(seat)
-        if subject is not None:
-            taken = self._by_subject[subject][seat]
-            if taken.active_at <= now - self._idle_after_s:
-                self.changes += 1
-            taken.active_at = max(taken.active_at, now)
-
     def describe(self, seat: Hashable, person: Person) -> None:
         """The role or the name of whoever has this seat changed. A seat that is not taken is ignored.
 
@@ -114,6 +96,18 @@ class Roster:
             raise ValueError("this seat is somebody else's")
         self._by_subject[subject][seat].person = person
         self.changes += 1
+
+    def touch(self, seat: Hashable, *, now: float) -> None:
+        """The member of this seat did something at `now`, which may be a while ago.
+
+        A seat that is not taken is ignored: the last frame may come late.
+        """
+        subject = self._subjects.get(seat)
+        if subject is not None:
+            taken = self._by_subject[subject][seat]
+            if taken.active_at <= now - self._idle_after_s:
+                self.changes += 1
+            taken.active_at = max(taken.active_at, now)
 
     def people(self, *, now: float) -> list[Present]:
         """Everyone here, in the order they came."""

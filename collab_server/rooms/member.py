@@ -26,6 +26,7 @@ from collab_server.wire.messages import (
     Message,
     PermissionDenied,
     QueryAwareness,
+    Renew,
     SyncStep1,
     SyncStep2,
     Update,
@@ -88,6 +89,7 @@ class Member:
         "_held",
         "_holds",
         "_pause_reading",
+        "_renew",
         "_role",
         "_syncs",
         "acks",
@@ -122,6 +124,7 @@ class Member:
         syncs: TokenBucket,
         ends_at: float | None = None,
         acks: Acks | None = None,
+        renew: Callable[[str], None] | None = None,
         now: float,
     ) -> None:
         self.room = room
@@ -146,6 +149,7 @@ class Member:
         self._denied = False
         self._asking: asyncio.TimerHandle | None = None
         self._cursors: TokenBucket | None = None
+        self._renew = renew
         self._pause_reading = pause_reading
         self._held: list[bytes] | None = None  # messages that wait for a big update before them, or for a rebuild
         self._holds = 0
@@ -191,7 +195,7 @@ class Member:
         self.identity, self.role = identity, role
         writes = self.may(Action.WRITE_DOCUMENT)
         if shown != (identity.name, role):
-            self.room.roster.change(self, Person(identity.subject, identity.name, role))
+            self.room.roster.describe(self, Person(identity.subject, identity.name, role))
             self.room.cursors.stamp_again(self, now)
         if wrote and not writes:
             self._denied = True
@@ -351,6 +355,11 @@ class Member:
             cursors.give(1.0)  # stock clients send back every cursor they hear
         return had_effect
 
+    def _renew_seat(self, message: Renew, _now: float) -> None:
+        if self._renew is None:
+            raise Refused(Close.MALFORMED, "this seat cannot be renewed")
+        self._renew(message.token)
+
     def _query_presence(self, _message: QueryAwareness, _now: float) -> None:
         self.room.cursors.send_all(self)
 
@@ -362,5 +371,6 @@ _RULES: dict[type[Any], tuple[str, Action, Callable[[Member, Any, float], bool |
     Update: ("update", Action.WRITE_DOCUMENT, Member._edit),
     Awareness: ("awareness", Action.SHARE_PRESENCE, Member._share_presence),
     QueryAwareness: ("query_awareness", Action.SEE_PRESENCE, Member._query_presence),
+    Renew: ("renew", Action.READ_DOCUMENT, Member._renew_seat),
 }
 MESSAGE_KINDS = tuple(kind for kind, _action, _act in _RULES.values())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from collab_server.wire.awareness import AwarenessEntry
 from collab_server.wire.lib0 import MalformedMessage
@@ -15,6 +15,8 @@ __all__ = [
     "Message",
     "PermissionDenied",
     "QueryAwareness",
+    "Renew",
+    "Renewed",
     "SyncStep1",
     "SyncStep2",
     "Update",
@@ -70,4 +72,18 @@ class Durable:
     messages: int
 
 
-Message = SyncStep1 | SyncStep2 | Update | Awareness | QueryAwareness | PermissionDenied | Durable
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """A newer token for this seat: secret, and never in a representation of this object."""
+
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """When this seat ends now, in whole Unix seconds, 0 for never: the answer to every `Renew`."""
+
+    ends_at: int
+
+
+Message = SyncStep1 | SyncStep2 | Update | Awareness | QueryAwareness | PermissionDenied | Durable | Renew | Renewed

@@ -3,8 +3,9 @@
 Lenient in one place: a query for awareness may carry trailing bytes, because y-sweet's client sends a body there. All
 else is consumed whole or refused. Pure. Called by `member` and `room`.
 
-Source: y-websocket y-websocket.js (message types), y-protocols sync.js and auth.js (sub-types). `Durable` (121) is our
-own and goes only to clients that agreed on the subprotocol `yjs.ack`: stock ones would log an error.
+Source: y-websocket y-websocket.js (message types), y-protocols sync.js and auth.js (sub-types). `Durable` (121),
+`Renew` (122) and `Renewed` (123) are our own and go only to clients that asked, by the subprotocol `yjs.ack` or by
+renewing: stock ones would log an error.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from collab_server.wire.messages import (
     Message,
     PermissionDenied,
     QueryAwareness,
+    Renew,
+    Renewed,
     SyncStep1,
     SyncStep2,
     Update,
 )
 
 _SYNC, _AWARENESS, _AUTH, _QUERY_AWARENESS = range(4)
-_DURABLE = 121
+_DURABLE, _RENEW, _RENEWED = 121, 122, 123
 _SYNC_STEP_1, _SYNC_STEP_2, _UPDATE = range(3)
 _PERMISSION_DENIED = 0
 
@@ -58,6 +61,14 @@ def decode(frame: bytes, limits: AwarenessLimits) -> Message:
         messages, end = read_varuint(frame, 1)
         _expect_end(frame, end)
         return Durable(messages)
+    if kind == _RENEW:
+        token, end = read_string(frame, 1)
+        _expect_end(frame, end)
+        return Renew(token)
+    if kind == _RENEWED:
+        ends_at, end = read_varuint(frame, 1)
+        _expect_end(frame, end)
+        return Renewed(ends_at)
     raise MalformedMessage("unknown_type")
 
 
@@ -114,6 +125,10 @@ def encode(message: Message) -> bytes:
             return _QUERY_AWARENESS_FRAME
         case Durable(messages):
             return bytes((_DURABLE,)) + varuint(messages)
+        case Renew(token):
+            return bytes((_RENEW,)) + prefixed(token.encode())
+        case Renewed(ends_at):
+            return bytes((_RENEWED,)) + varuint(ends_at)
         case PermissionDenied(reason):
             return _PERMISSION_DENIED_HEAD + prefixed(reason.encode())
 

@@ -107,6 +107,7 @@ COSTS_THE_SEAT = {
     "stateless of another dialect": lambda copy: b"\x05" + prefixed(b"hello"),
     "broadcast of another dialect": lambda copy: b"\x06" + prefixed(b"hello"),
     "type 9": lambda copy: b"\x09\x02" + prefixed(insertion()),
+    "type 123": lambda copy: b"\x7b\x00",
     "type 121": lambda copy: b"\x79" + prefixed(insertion()),
     "type in a long form": lambda copy: b"\x80\x00\x02" + prefixed(insertion()),
     "update after the document name": lambda copy: prefixed(b"roles") + yjs.encode(Update(insertion())),

@@ -27,6 +27,8 @@ from collab_server.wire.messages import (
     Message,
     PermissionDenied,
     QueryAwareness,
+    Renew,
+    Renewed,
     SyncStep1,
     SyncStep2,
     Update,
@@ -43,6 +45,8 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Awareness, st.lists(entries, max_size=5).map(tuple)),
     st.just(QueryAwareness()),
     st.builds(Durable, st.integers(0, 2**53 - 1)),
+    st.builds(Renew, st.text(max_size=200)),
+    st.builds(Renewed, st.integers(0, 2**53 - 1)),
     st.builds(PermissionDenied, st.text(max_size=200)),
 )
 # Half of them begin like a message, or little of the codec would be reached.

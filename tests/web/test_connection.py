@@ -1,6 +1,7 @@
 """What the page makes of a server that refuses, goes away and comes back."""
 
 import asyncio
+import json
 import re
 import time
 from collections.abc import Callable
@@ -11,6 +12,9 @@ import pytest
 from playwright.async_api import Page, ViewportSize, WebSocketRoute, expect
 from pycrdt import Doc, Text
 
+from collab_server.wire import yjs
+from collab_server.wire.awareness import AwarenessEntry, AwarenessLimits
+from collab_server.wire.messages import Awareness, Renew
 from tests.web.conftest import DESKTOP, PHONE, OpenPage, address, both_show, text_of, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -188,9 +192,76 @@ async def test_a_token_that_is_refused_twice_asks_to_sign_in_again(open_page: Op
     assert len(gate.attempts) == 2
 
 
-async def test_a_token_near_its_end_is_renewed_for_the_next_connection(open_page: OpenPage, document: str) -> None:
-    gate = Gate(lambda socket: socket.close(code=1013))
-    page = await guarded_page(open_page, gate, document)
+class Between:
+    """Stands between a page and the server, lets everything through and remembers it."""
+
+    def __init__(self) -> None:
+        self.from_page: list[bytes] = []
+        self.from_server: list[bytes] = []
+        self._page: WebSocketRoute
+
+    async def guard(self, page: Page) -> Page:
+        await page.route_web_socket(ANY_DOCUMENT, self._open)
+        return page
+
+    def tell(self, frame: bytes) -> None:
+        """Send the page a message as the server would."""
+        self._page.send(frame)
+
+    def _open(self, socket: WebSocketRoute) -> None:
+        self._page, server = socket, socket.connect_to_server()
+
+        def onwards(message: str | bytes) -> None:
+            assert isinstance(message, bytes)
+            self.from_page.append(message)
+            server.send(message)
+
+        def back(message: str | bytes) -> None:
+            assert isinstance(message, bytes)
+            self.from_server.append(message)
+            socket.send(message)
+
+        socket.on_message(onwards)
+        server.on_message(back)
+
+
+async def test_a_role_that_changes_changes_the_page_in_place(open_page: OpenPage, document: str) -> None:
+    between = Between()
+    page = await between.guard(await open_page(goes_there=False))
+    await page.goto("/" + address(document, "Ada"))
+    await open_document(page)
+    await text_of(page).press_sequentially("mine")
+    shown = [yjs.decode(frame, AwarenessLimits()) for frame in between.from_page if frame[0] == 1]
+    said = next(m.entries[0] for m in reversed(shown) if isinstance(m, Awareness))
+    for clock, role, words, writable in (
+        (1, "viewer", "You can view", "false"),
+        (2, "editor", "You can edit", "true"),
+        (3, "commenter", "You can comment", "false"),
+    ):
+        state = json.loads(said.state)
+        state["user"]["role"] = role
+        entry = AwarenessEntry(said.client_id, said.clock + 1_000 + clock, json.dumps(state).encode())
+        between.tell(yjs.encode(Awareness((entry,))))
+        await expect(page.locator("#own-role")).to_have_text(words)
+        await expect(text_of(page)).to_have_attribute("contenteditable", writable)
+    await expect(page.get_by_role("status")).to_have_text("Live")
+
+
+async def test_a_writer_who_is_denied_reads_on(open_page: OpenPage, document: str) -> None:
+    between = Between()
+    page = await between.guard(await open_page(goes_there=False))
+    await page.goto("/" + address(document, "Ada"))
+    await open_document(page)
+    await expect(page.get_by_role("status")).to_have_text("Live")
+    between.tell(denial("you may read this document but not edit it"))
+    await expect(text_of(page)).to_have_attribute("contenteditable", "false")
+    await expect(page.get_by_role("status")).to_have_text("Live")
+
+
+async def test_a_token_near_its_end_is_renewed_for_the_seat(open_page: OpenPage, document: str) -> None:
+    between = Between()
+    page = await between.guard(await open_page(goes_there=False))
+    await page.goto("/" + address(document, "Ada"))
     await page.clock.install()
     async with page.expect_response(re.compile("/dev/sign-in")) as signed_in:
         await open_document(page)
@@ -198,7 +269,10 @@ async def test_a_token_near_its_end_is_renewed_for_the_next_connection(open_page
     await expect(page.get_by_role("status")).to_have_text("Live")
     async with page.expect_response(re.compile("/dev/sign-in")) as renewed:
         await page.clock.fast_forward(int(lifetime_s * 0.9) * 1000)
-    assert (await renewed.value).ok
+    newer = (await (await renewed.value).json())["token"]
+    await until(lambda: _reached(lambda: yjs.encode(Renew(newer)) in between.from_page))
+    await until(lambda: _reached(lambda: any(frame[0] == 123 for frame in between.from_server)))
+    await expect(text_of(page)).to_have_attribute("contenteditable", "true")
 
 
 async def _reached(condition: Callable[[], bool]) -> bool:

@@ -4,6 +4,7 @@
 import { WebsocketProvider } from "y-websocket";
 import * as Y from "yjs";
 import * as decoding from "lib0/decoding";
+import * as encoding from "lib0/encoding";
 
 import type { PageConfig, Session } from "./session";
 import { ACK_SUBPROTOCOL, Stored } from "./stored";
@@ -15,6 +16,8 @@ export type ConnectionState =
   | { phase: "refused"; code: number | null; reason: string };
 
 const MESSAGE_AUTH = 2; // y-protocols auth.js: permission denied, then a reason
+const MESSAGE_RENEW = 122; // our own: a newer token for this seat, answered with
+const MESSAGE_RENEWED = 123; // when the seat ends now
 const TOKEN_REFUSED = 4401;
 const GRACE_AFTER_DENIAL_MS = 1_000; // a server that denies also closes; one that does not is left by us
 
@@ -24,9 +27,12 @@ export class Connection {
   readonly provider: WebsocketProvider;
   readonly stored: Stored;
   state: ConnectionState = { phase: "connecting" };
+  /** What the server last said we may do here. */
+  role: string;
 
   private denial: string | null = null;
   private renewed = false;
+  private renewing = false;
 
   constructor(
     config: PageConfig,
@@ -34,6 +40,7 @@ export class Connection {
     private readonly changed: () => void,
     storedChanged: () => void,
   ) {
+    this.role = session.role;
     this.provider = new WebsocketProvider(config.websocket_url, session.document, this.doc, {
       params: session.params,
       protocols: [ACK_SUBPROTOCOL],
@@ -43,8 +50,12 @@ export class Connection {
     });
     this.stored = new Stored(this.provider, storedChanged);
     this.listen();
-    session.keepFresh(() => (this.provider.params = session.params));
+    session.keepFresh(() => this.bring());
     this.provider.connect();
+  }
+
+  get writes(): boolean {
+    return this.role === "editor" || this.role === "owner";
   }
 
   end(): void {
@@ -61,15 +72,51 @@ export class Connection {
       this.become({ phase: "live" });
     });
     provider.on("connection-close", () => {
+      this.renewing = false;
       if (this.state.phase !== "refused") this.become({ phase: "offline" });
     });
     provider.on("closed", ({ code, reason }) => void this.refused(code, reason));
     provider.messageHandlers[MESSAGE_AUTH] = (_encoder, decoder) => this.denied(decoder);
+    provider.messageHandlers[MESSAGE_RENEWED] = (_encoder, decoder) => {
+      decoding.readVarUint(decoder);
+      this.renewing = false;
+    };
+    const { awareness } = provider;
+    // Our own state comes back with a newer clock only when the server has changed it: our role here is another now.
+    awareness.on("change", ({ updated }: { updated: number[] }, origin: unknown) => {
+      if (origin !== provider || !updated.includes(awareness.clientID)) return;
+      const user = awareness.getLocalState()?.["user"] as { role?: unknown } | undefined;
+      if (typeof user?.role === "string") this.becomes(user.role);
+    });
+  }
+
+  private becomes(role: string): void {
+    if (role === this.role) return;
+    this.role = role;
+    this.changed();
+  }
+
+  /** Brings the new token to the open seat, which would else end with the old one, and to the connections after it. */
+  private bring(): void {
+    this.provider.params = this.session.params;
+    const { token } = this.session.params;
+    if (token === undefined || !this.provider.wsconnected) return;
+    const encoder = encoding.createEncoder();
+    encoding.writeVarUint(encoder, MESSAGE_RENEW);
+    encoding.writeVarString(encoder, token);
+    this.renewing = true;
+    this.provider.ws?.send(encoding.toUint8Array(encoder));
   }
 
   private denied(decoder: decoding.Decoder): void {
     decoding.readVarUint(decoder); // the only kind there is: permission denied
-    this.denial = decoding.readVarString(decoder);
+    const reason = decoding.readVarString(decoder);
+    if (this.state.phase === "live") {
+      // Of what we tried, not of the seat, which would be closed: a token, or to write.
+      if (!this.renewing && this.writes) this.becomes("viewer");
+      return;
+    }
+    this.denial = reason;
     const socket = this.provider.ws;
     window.setTimeout(() => {
       if (this.provider.ws !== socket || socket === null) return;

@@ -23,7 +23,7 @@ export class Workspace {
   constructor(config: PageConfig, private readonly session: Session, private readonly left: () => void) {
     this.connection = new Connection(config, session, () => this.follow(), () => this.tellStored());
     const { provider, text } = this.connection;
-    announce(provider.awareness, session.name, session.role);
+    announce(provider.awareness, session.name, this.connection.role);
     this.editor = openEditor(byId("editor"), text, provider.awareness, `Text of ${session.document}`);
     this.stops.push(showCounts(text, byId("counts")));
     this.stops.push(showPeople(provider.awareness, (people) => this.offerSecondTab(people.map((person) => person.name))));
@@ -40,10 +40,9 @@ export class Workspace {
   }
 
   private show(): void {
-    const { document: documentName, role } = this.session;
+    const { document: documentName } = this.session;
     document.title = `${documentName} · Write together`;
     byId("document-name").textContent = documentName;
-    byId("own-role").textContent = `You ${roleWords(role).replace(/^is here$/, "are here")}`;
     history.replaceState(null, "", this.linkTo({})); // the address is the document's: safe to share, right to reload
     byId("sign-in").hidden = true;
     byId("workspace").hidden = false;
@@ -53,7 +52,8 @@ export class Workspace {
     const { state } = this.connection;
     const first = state.phase === "live" && !this.opened;
     this.opened ||= first;
-    const writes = this.session.role === "editor";
+    const { role, writes } = this.connection;
+    byId("own-role").textContent = `You ${roleWords(role).replace(/^is here$/, "are here")}`;
     this.tellStored();
     showStatus(state, this.opened ? (writes ? "writing" : "reading") : "nothing", {
       leave: () => this.leave(),
@@ -62,13 +62,13 @@ export class Workspace {
     const writing = writes && this.opened && state.phase !== "refused";
     this.editor.allow(writing, this.emptyText(writing));
     if (!first) return;
-    announce(this.connection.provider.awareness, this.session.name, this.session.role); // now the taken colours are known
+    announce(this.connection.provider.awareness, this.session.name, role); // now the taken colours are known
     this.editor.view.focus();
   }
 
   /** Called from within an edit too: nothing here may touch the editor. */
   private tellStored(): void {
-    if (this.opened && this.session.role === "editor") showStored(byId("stored"), this.connection.stored.everything);
+    if (this.opened && this.connection.writes) showStored(byId("stored"), this.connection.stored.everything);
   }
 
   private emptyText(writing: boolean): string {

@@ -14,6 +14,8 @@ from collab_server.wire.messages import (
     Message,
     PermissionDenied,
     QueryAwareness,
+    Renew,
+    Renewed,
     SyncStep1,
     SyncStep2,
     Update,
@@ -29,6 +31,9 @@ KNOWN: list[tuple[Message, str]] = [
     (Awareness((AwarenessEntry(5, 1, b"null"),)), "0108010501046e756c6c"),
     (QueryAwareness(), "03"),
     (Durable(300), "79ac02"),
+    (Renew("abc"), "7a03616263"),
+    (Renewed(300), "7bac02"),
+    (Renewed(0), "7b00"),
     (PermissionDenied("né"), "0200036ec3a9"),
 ]
 
