@@ -69,8 +69,8 @@ test: $(VENV)/.dev ## every test, on real parts
 	@$(BIN)/python -m tests.services.node >/dev/null
 	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
 
-simulate: $(VENV)/.dev ## two tasks through seeded interleavings of faults (SEEDS=10000 FIRST=0 JOBS=2; SEED=4711 shows one)
-	@$(BIN)/python -m tests.simulation --seeds $(or $(SEEDS),10000) --first $(or $(FIRST),0) --jobs $(JOBS) $(if $(SEED),--seed $(SEED))
+simulate: $(VENV)/.dev ## tasks through seeded interleavings of faults (KIND=cluster SEEDS=10000 FIRST=0 JOBS=2; SEED=4711 shows one)
+	@$(BIN)/python -m tests.simulation --kind $(or $(KIND),storage) --seeds $(or $(SEEDS),10000) --first $(or $(FIRST),0) --jobs $(JOBS) $(if $(SEED),--seed $(SEED))
 
 bench: $(VENV)/.dev ## what one update costs, compared with bench/baseline.json
 	@$(BIN)/python -m bench

@@ -7,4 +7,5 @@ pytest_plugins = [
     "tests.services.fixtures_postgres",
     "tests.services.fixtures_redis",
     "tests.services.fixtures_server",
+    "tests.services.fixtures_cluster",
 ]

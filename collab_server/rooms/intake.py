@@ -37,7 +37,7 @@ def take_in(room: Room, member: Member, update: bytes, offload: Offload, *, is_a
 async def _take_in(room: Room, member: Member, update: bytes, offload: Offload, is_answer: bool, is_sync: bool) -> None:
     try:
         pieces = await _checked(room, member, update, offload, is_answer)
-        pieces = _allowed(room, member, update, pieces, is_sync=is_sync)
+        pieces = pieces and _allowed(room, member, update, pieces, is_sync=is_sync)
         await _find_place(room, pieces)
         if pieces and not member.expelled:
             async with turn_when_whole(room, offload):
@@ -100,5 +100,5 @@ async def _checked(room: Room, member: Member, update: bytes, offload: Offload, 
             return [Piece(*piece) for piece in checked.pieces]
         client, clock = checked.gap
         if room.clocks.get(client, 0) <= known.get(client, 0):  # nobody has closed the gap meanwhile
-            room.set_aside(member, UpdateGap(client, clock), update, is_answer=is_answer)
+            room.second_look.set_aside(member, UpdateGap(client, clock), update, is_answer=is_answer)
             return []

@@ -66,13 +66,23 @@ class Presence(Protocol):
         """Whether `member` shows itself at all."""
 
 
+class Looks(Protocol):
+    """Looks into storage and at the other tasks for what the room lacks (`second_look`)."""
+
+    def begin(self) -> int:
+        """Ask for one; its number, from 1."""
+
+    def is_over(self, number: int) -> bool:
+        """Whether that one has ended; never for 0."""
+
+
 class Writer:
     """One seat, as the leases see it: its subject, and the client id it wrote as last.
 
     That one is its own: what it alone brings need not be judged again, which is nine in ten updates.
     """
 
-    __slots__ = ("_leases", "asked", "client", "doubted", "new", "standing", "subject")
+    __slots__ = ("_leases", "asked", "client", "look", "new", "standing", "subject")
 
     def __init__(self, leases: Leases, subject: str) -> None:
         self._leases = leases
@@ -81,7 +91,7 @@ class Writer:
         self.new: tuple[int, ...] = ()  # leased to it, to be journaled with its next update
         self.asked = 0  # times it was asked again for what was set aside
         self.standing = Standing.UNKNOWN  # of its copy, where the document's history was replaced
-        self.doubted = False  # because it brought edits of somebody here, who was asked for them first
+        self.look = 0  # begun because it brought what others had to be asked for, or what builds on nothing here
 
     def judge(self, is_sync: bool) -> Judge:
         """What judges its next update: a live one, or a SyncStep2, which carries whatever the room lacks."""
@@ -102,7 +112,7 @@ class Writer:
 
 
 class Leases:
-    """The leases of one document. `greet` asks the other tasks for what this one lacks; `look_up` starts `settle`."""
+    """The leases of one document. `looks` are for what this room lacks; `look_up` starts `settle`."""
 
     def __init__(
         self,
@@ -110,14 +120,14 @@ class Leases:
         metrics: Metrics,
         members: Iterable[Member],
         presence: Presence,
-        greet: Callable[[], None],
+        looks: Looks,
         look_up: Callable[[], None],
     ) -> None:
         self._document_id = document_id
         self._members = members
         self._presence = presence
         self._metrics = metrics
-        self._greet = greet
+        self._looks = looks
         self._look_up = look_up
         self._holders: dict[int, str] = {}
         self._fresh: set[int] = set()  # leased here, not yet seen in the table
@@ -178,7 +188,7 @@ class Leases:
         if foreign:
             self._judge_foreign(writer, foreign, is_sync=is_sync)
         self._lease(writer, new)
-        writer.asked, writer.doubted = 0, False
+        writer.asked = writer.look = 0
         if len(ends) == 1 and holders.get(ends[0][0]) is subject:
             writer.client = ends[0][0]
 
@@ -194,11 +204,14 @@ class Leases:
             is_certain = shown is not None or any(seat.writer.client == client for seat in seats)
             if shown is not None and shown[1] is not None:
                 seats.append(shown[1])
-            answered = writer.doubted and seats and not any(seat.awaiting_sync for seat in seats)
+            answered = seats and self._looks.is_over(writer.look) and not any(seat.awaiting_sync for seat in seats)
+            if answered and is_sync and any(seat.writer.look for seat in seats):
+                continue  # the answer of its holder waits as well, for edits of others: one of them has to be first
             if answered or (is_certain and not is_sync):
                 raise UpdateRefused("foreign_client")  # its holder has told all it has, and this was not in it
-            self._ask(seats)
-            writer.doubted = True
+            writer.look = writer.look or self._looks.begin()
+            for seat in seats:
+                seat.ask_for_sync()
             raise SetAside
         self._metrics.vouched.inc()
         log.info(
@@ -208,13 +221,6 @@ class Leases:
             clients=[client for client, _holder in foreign[:10]],
             holders=sorted({holder for _client, holder in foreign})[:10],
         )
-
-    def _ask(self, seats: Sequence[Member]) -> None:
-        """Ask the holder for its edits: at its seats here, or else the task it sits at."""
-        for seat in seats:
-            seat.ask_for_sync()
-        if not seats:
-            self._greet()
 
     def _seats_using(self, client: int, holder: str) -> list[Member]:
         """The seats of `holder` that wrote as `client` last, or that may be it: they show and have written nothing."""

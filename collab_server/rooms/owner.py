@@ -23,6 +23,9 @@ class RoomOwner(Protocol):
     def lost(self, room: Room) -> None:
         """The room gives up: whoever comes next needs a new one."""
 
+    def behind(self, room: Room) -> None:
+        """The room lacks what others build on: run its second look."""
+
     def refused(self, room: Room, actor_id: str, reason: str, update: bytes) -> None:
         """An update was refused: keep it apart."""
 

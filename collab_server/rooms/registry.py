@@ -221,6 +221,10 @@ class Registry:
         """A room's copy broke: rebuild it from storage."""
         self._tasks.start(room.rebuild.run(self._load_again, self._rules.rebuild_timeout_s), "rebuild-room")
 
+    def behind(self, room: Room) -> None:
+        """A room lacks what its members hold: look into storage."""
+        self._tasks.start(room.second_look.run(self._load_again), "second-look")
+
     async def _load_again(self, room: Room) -> Replica:
         return await self._offload.load(await self.stored(room))
 

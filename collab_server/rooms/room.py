@@ -35,6 +35,7 @@ from collab_server.rooms.rebuild import Rebuild
 from collab_server.rooms.refusals import CRDT_FAILURE
 from collab_server.rooms.replica import BIG_DOCUMENT_BYTES, Replica, ReplicaBroken
 from collab_server.rooms.ruling import RoomRuling
+from collab_server.rooms.second_look import SecondLook
 from collab_server.telemetry import Metrics, Tally
 from collab_server.update_reading import NO_UPDATE
 from collab_server.update_split import Piece
@@ -90,8 +91,8 @@ class Room:
         self.cursors = Cursors(heading, self.members, bus, metrics, limits=awareness_limits, max_ids=max_awareness_ids)
         self._peers = Peers(heading, replica, self.cursors, bus, publication, lambda: self.ticket)
         self._hearing = Hearing(self, replica, self._peers)
-        look_up = partial(owner.look_up_leases, self)
-        self.leases = Leases(document.id, metrics, self.members, self.cursors, self._peers.greet, look_up)
+        look_up, self.second_look = partial(owner.look_up_leases, self), SecondLook(self, owner)
+        self.leases = Leases(document.id, metrics, self.members, self.cursors, self.second_look, look_up)
         self.bounds = Bounds(bounds, replica, recorder, metrics, document.id)
         self.roster = Roster()
         self.rebuild = Rebuild(self, replica, owner)
@@ -220,7 +221,7 @@ class Room:
             self._replica.author = member.author
             summary = self._replica.apply(update, member.writer.judge(is_sync), member.writer.client)
         except UpdateGap as gap:
-            self.set_aside(member, gap, update, is_answer=is_answer)
+            self.second_look.set_aside(member, gap, update, is_answer=is_answer)
             return
         except SetAside:
             self.leases.set_aside(member)
@@ -275,15 +276,6 @@ class Room:
             member.leave_unacknowledged()
         elif member.acks is not None:
             self._acknowledgements.owe(member.acks, self.ticket, NO_UPDATE, is_answer=is_answer)
-
-    def set_aside(self, member: Member, gap: UpdateGap, update: bytes, *, is_answer: bool) -> None:
-        """Leave an update with a gap without effect and ask for what is missing. Raises `Refused` after an answer."""
-        self.metrics.gaps["client"].inc()
-        member.leave_unacknowledged()
-        if is_answer:
-            self._owner.refused(self, member.identity.subject, "gap", update)
-            raise Refused(Close.UPDATE_REFUSED, f"this copy of the document has a gap: {gap}")
-        member.ask_for_sync()
 
     def refusal_of(self, member: Member, reason: str, update: bytes) -> Refused:
         """Keep `update` of `member`, which was refused, and say how to tell."""

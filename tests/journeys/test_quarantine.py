@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pycrdt import Doc, Text
 
-from collab_server.wire.messages import SyncStep2, Update
+from collab_server.wire.messages import SyncStep1, SyncStep2, Update
 from tests.corpus.document import corpus_document
 from tests.corpus.encode import item, structs, text, update
 from tests.services.client import Client
@@ -59,10 +59,19 @@ async def act(server: ServerProcess, row: int, action: str) -> tuple[int, dict[s
     return status, json.loads(body)
 
 
+def questions(client: Client) -> int:
+    """How often it was asked for what the room lacks."""
+    return sum(isinstance(message, SyncStep1) for message in client.received)
+
+
 async def refused(server: ServerProcess, document: str, message: Update | SyncStep2, who: str) -> None:
-    """One sends it as its first word and is closed for it."""
+    """One sends it as its first word, and whenever it is asked, and is closed for it."""
     async with Client(server.websocket_url, document, token=token(server, who), hello=False) as client:
-        await client.send(message)
+        times = 0
+        while client.closed is None:
+            times += 1
+            await client.send(message)
+            await client.until(lambda: client.closed is not None or questions(client) > times)  # noqa: B023
         assert (await client.until_closed())[0] == 4409
 
 

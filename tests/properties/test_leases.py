@@ -53,6 +53,16 @@ class Shown:
         return member in self.seats.values()
 
 
+class NothingFound:
+    """Looks into a storage that holds no more than the room."""
+
+    def begin(self) -> int:
+        return 1
+
+    def is_over(self, number: int) -> bool:
+        return number > 0
+
+
 class LeasedSession(Session):
     """Everyone is somebody else; half of them show themselves."""
 
@@ -66,7 +76,7 @@ class LeasedSession(Session):
         self.shown = Shown()
         self.seats: dict[Person, Seat] = {}
         ignore = partial(int, 0)
-        self.leases = Leases(uuid4(), METRICS, self.seats.values(), self.shown, ignore, ignore)  # type: ignore[arg-type]
+        self.leases = Leases(uuid4(), METRICS, self.seats.values(), self.shown, NothingFound(), ignore)  # type: ignore[arg-type]
         self.leases.learn(held)
 
     def sit(self, person: Person) -> None:

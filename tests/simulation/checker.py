@@ -166,9 +166,14 @@ class Checker:
             return len(rows)
         return sum(not held.holds({update: reach}) for update, reach in rows.items())
 
+    @property
+    def rows(self) -> list[bytes]:
+        """All updates that were ever committed, whatever became of them."""
+        return list(self._rows)
+
     def stored_text(self) -> str:
-        """The text that all rows make which were ever committed, whatever became of them."""
-        return text_of(replay(None, list(self._rows)))
+        """The text that they make."""
+        return text_of(replay(None, self.rows))
 
     def cold_loads(self) -> dict[str, str]:
         """The text as every way to load it gives it: from each kept generation with the rows it may lack."""

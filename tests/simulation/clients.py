@@ -20,6 +20,7 @@ from collab_server.update_reading import read_update
 from collab_server.wire import yjs
 from collab_server.wire.awareness import AwarenessLimits
 from collab_server.wire.messages import Durable, SyncStep1, SyncStep2, Update
+from persistence.state_vectors import decode
 
 if TYPE_CHECKING:
     from tests.simulation.task import Connection, ServerTask
@@ -49,6 +50,7 @@ class Client:
         self.connection: Connection | None = None
         self.synced = False
         self.acknowledge = chance.choice(tuple(Acknowledge))
+        self.dials = 0
         self._is_open = False
         self._erased: list[str] = []
         self._sent: list[Sent] = []  # on this connection, in order
@@ -67,14 +69,12 @@ class Client:
         world, chance = self._world, self._chance
         while True:
             await asyncio.sleep(chance.random() * world.plan.pause_s)
-            if world.is_healing:
-                if self.connection is None:
-                    self.dial(world.tasks[self.number % len(world.tasks)])
-                elif not self.connection.is_open_for(self):
-                    self.hang_up()
-                continue
             what = chance.random()
-            if self.connection is None:
+            if world.is_healing or world.is_settling:
+                self._come_back()
+                if not world.is_healing and self.synced:
+                    self.write()
+            elif self.connection is None:
                 if what < 0.7:
                     self.dial(chance.choice(world.tasks))
                 elif what < 0.9:
@@ -85,6 +85,13 @@ class Client:
                 self.write()
             else:
                 self.erase()
+
+    def _come_back(self) -> None:
+        if self.connection is None:
+            self.dials += 1  # one that cannot be reached is no reason to stay away
+            self.dial(self._world.tasks[(self.number + self.dials) % len(self._world.tasks)])
+        elif not self.connection.is_open_for(self):
+            self.hang_up()
 
     def dial(self, task: ServerTask) -> None:
         """Begin to connect."""
@@ -117,11 +124,15 @@ class Client:
                 del self.text[position : position + len(replaced)]
                 self._erase(replaced)
             self.text.insert(position, token)
+            self.edit_besides(token, chance)
         self.doc.unobserve(subscription)
         self.wrote.append((token, replaced))
-        self._ends.append((self._ends[-1] if self._ends else 0) + len(token))
+        self._ends.append(decode(self.doc.get_state())[self.id])
         self._world.note("client %d writes %s instead of %s", self.number, token, replaced)
         self._send_updates()
+
+    def edit_besides(self, token: str, chance: random.Random) -> None:
+        """What else the edit changes that brings `token`, in one transaction with it: nothing here."""
 
     def erase(self) -> None:
         """Some token, whoever wrote it."""

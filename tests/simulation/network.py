@@ -6,6 +6,7 @@ promise of the port that matters: after a loss somebody is told to compare state
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import deque
 from collections.abc import Callable
@@ -62,14 +63,11 @@ class SimulatedBus(MemoryBus):
         self.context: Context = process.context()
         self.way = Wire(loop, chance, self.context, self.hear)
         self._chance = chance
-        self._loop = loop
 
     async def subscribe(self, document_id: UUID | None, receive: Receive) -> None:
         await super().subscribe(document_id, receive)
         if self._chance.random() < 0.5:
-            answered = self._loop.create_future()
-            self._loop.call_later(self._chance.random() * 0.01, answered.set_result, None)
-            await answered
+            await asyncio.sleep(self._chance.random() * 0.01)
 
 
 class Wire:

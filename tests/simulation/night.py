@@ -8,19 +8,23 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Iterator
+from functools import partial
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from tests.simulation.world import Failed, Outcome, simulate
+from tests.simulation.cluster import ClusterWorld
+from tests.simulation.world import REAL, Failed, Outcome, World, simulate
+
+KINDS: dict[str, type[World]] = {"storage": World, "cluster": ClusterWorld}
 
 CHUNK = 20  # worlds a worker is given at a time: half a second
 TELL_EVERY = 1_000  # worlds, where there is no terminal for a bar
 Sums = tuple[int, int, int, int]  # worlds, steps, rows, generations
 
 
-def run(seeds: range, jobs: int) -> Sums | int:
-    """The sums over all worlds, or the first seed of one that broke a promise."""
+def run(kind: str, seeds: range, jobs: int) -> Sums | int:
+    """The sums over all worlds of that kind, or the first seed of one that broke a promise."""
     began = time.monotonic()
     columns = (
         TextColumn("worlds"),
@@ -34,7 +38,7 @@ def run(seeds: range, jobs: int) -> Sums | int:
     console = Console(stderr=True)
     with Progress(*columns, console=console) as progress, multiprocessing.get_context("spawn").Pool(jobs) as workers:
         bar = progress.add_task("worlds", total=len(seeds), rate="")
-        for outcome in workers.imap_unordered(chunk, _chunks(seeds)):
+        for outcome in workers.imap_unordered(partial(chunk, kind), _chunks(seeds)):
             if isinstance(outcome, int):
                 return outcome
             sums = _added(sums, outcome)
@@ -45,12 +49,12 @@ def run(seeds: range, jobs: int) -> Sums | int:
     return sums
 
 
-def chunk(seeds: range) -> Sums | int:
+def chunk(kind: str, seeds: range) -> Sums | int:
     """The same for a few worlds in this process."""
     sums: Sums = (0, 0, 0, 0)
     for seed in seeds:
         try:
-            outcome: Outcome = simulate(seed)
+            outcome: Outcome = simulate(seed, REAL, KINDS[kind])
         except Failed:
             return seed
         sums = _added(sums, (1, outcome.steps, outcome.rows, outcome.generations))

@@ -145,6 +145,7 @@ class ServerTask:
         self.registry: Registry
         self.recorder: Recorder
         self.bus: SimulatedBus
+        self.is_draining = False
         self._owed: deque[tuple[int, Client, int]] = deque()
 
     # Its life
@@ -157,6 +158,7 @@ class ServerTask:
         """A new process, unless one is alive."""
         if not self.is_alive and not self.world.is_over:
             self._births += 1
+            self.is_draining = False
             self.process = self.world.loop.add(f"{self.name}.{self._births}")
             self.context = self.process.context()
             self.world.note("%s starts", self.process.name)
@@ -190,7 +192,8 @@ class ServerTask:
         self.bus = SimulatedBus(self.process.name, world.network, self.process, chance)
         self.recorder = Recorder(journal, world.plan.backlog_bytes, clock=loop.time)
         offload = Offload(sandbox, big_update_bytes=64 * 1024, timeout_s=60.0, clock=loop.time)
-        publication, acknowledgements = Publication(self.bus, self.recorder), Acknowledgements(self.recorder)
+        publication = Publication(self.bus, self.recorder)
+        acknowledgements = Acknowledgements(self.recorder)
 
         def build(document: Document, replica: Replica, registry: Registry) -> Room:
             return Room(
@@ -242,6 +245,7 @@ class ServerTask:
 
     async def drain(self) -> None:
         """SIGTERM, as the server does it: members off, journal flushed, rooms checkpointed, end."""
+        self.is_draining = True
         for connection in list(self.connections):
             if connection.member is not None:
                 connection.member.close(Refused(Close.RESTARTING))
@@ -260,7 +264,7 @@ class ServerTask:
     def connect(self, client: Client) -> Connection:
         """Called by a client: begins to seat it."""
         connection = Connection(self, client, self._chance)
-        if self.is_alive:
+        if self.is_alive and not self.is_draining:
             self.connections.append(connection)
             self.world.loop.create_task(self._seat(connection), context=self.context)
         else:

@@ -10,31 +10,24 @@ import asyncio
 import gc
 import hashlib
 import random
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import structlog
-from structlog.typing import EventDict, WrappedLogger
-
 from collab_server.rooms.registry import Registry, RoomRules
 from persistence.blobs_memory import MemoryBlobs
 from persistence.catalog_memory import MemoryCatalog
-from persistence.checkpointer import Checkpointer, CheckpointRefused, Overtaken
+from persistence.checkpointer import Checkpointer
 from persistence.checkpoints_memory import MemoryCheckpointTable
-from persistence.documents import DocumentUnloadable
-from persistence.errors import StorageUnavailable
 from persistence.histories_memory import MemoryHistories
 from persistence.history_memory import MemoryHistory
 from persistence.journal_memory import MemoryJournal
 from persistence.leases_memory import MemoryLeaseTable
-from persistence.recorder import RecorderStopped
 from persistence.replay import replay
-from persistence.sandbox import SandboxFailed
 from tests.simulation.checker import Checker, text_of
 from tests.simulation.clients import Client
+from tests.simulation.log_watch import listening
 from tests.simulation.loop import Process, SimulatedLoop, at_once
 from tests.simulation.network import LossyNetwork
 from tests.simulation.outsider import Outsider
@@ -100,6 +93,7 @@ class Plan:
     backlog_bytes: int
     has_outsider: bool
     rules: RoomRules
+    tasks: tuple[str, ...] = ("one", "two")
 
     @classmethod
     def of(cls, seed: int) -> Plan:
@@ -130,9 +124,10 @@ class World:
         self.parts = parts
         self.chance = chance = random.Random(seed)
         random.seed(seed)  # the jitter of recorder and registry
-        self.plan = Plan.of(seed)
+        self.plan = self.drawn_plan()
         self.loop = SimulatedLoop(chance)
         self.trace: list[tuple[float, int, str, tuple[Any, ...]]] = []
+        self.is_settling = False  # who is away comes back and stays; they go on writing
         self.is_healing = self.is_over = False
         self.is_spoilt = False  # a blob was; then a document may be beyond reading for a while
         self.erased: set[str] = set()
@@ -145,10 +140,22 @@ class World:
         self.histories = MemoryHistories(self.catalog, self.journal, self.table)
         self.blobs = MemoryBlobs()
         self.checker = Checker(self, self.document.id, self.table, self.blobs)
-        self.network = LossyNetwork(self.loop, chance, self.plan.loss)
-        self.tasks = [ServerTask(self, name, chance) for name in ("one", "two")]
-        self.clients = [Client(self, number, chance) for number in range(chance.randrange(2, 5))]
+        self.network = self.laid_network()
+        self.tasks = [ServerTask(self, name, chance) for name in self.plan.tasks]
+        self.clients = self.people()
         self.outsider = Outsider(self) if self.plan.has_outsider else None
+
+    def drawn_plan(self) -> Plan:
+        """What kind of world this one is to be."""
+        return Plan.of(self.seed)
+
+    def laid_network(self) -> LossyNetwork:
+        """The bus between the tasks."""
+        return LossyNetwork(self.loop, self.chance, self.plan.loss)
+
+    def people(self) -> Sequence[Client]:
+        """Those who write."""
+        return [Client(self, number, self.chance) for number in range(self.chance.randrange(2, 5))]
 
     def note(self, what: str, *about: Any) -> None:
         """A line of the trace; put together only when somebody reads it."""
@@ -172,53 +179,54 @@ class World:
             await asyncio.sleep(self.chance.random() * self.plan.lasts_s / self.plan.misfortunes)
             loop.interrupt(self.chance.randrange(60), self._strike)
         await asyncio.sleep(self.chance.random() * self.plan.lasts_s)
-        await self._heal()
+        await self.heal()
         await self._check()
         self.is_over = True
 
     # Misfortunes
 
     def _strike(self) -> None:
-        if self.is_healing:
+        if self.is_healing or self.is_settling:
             return
-        chance = self.chance
-        task = chance.choice(self.tasks)
-        what = chance.choice(
-            (
-                *(self._crash, self._crash, self._store_away, self._store_away),
-                *(self._freeze, self._freeze_amid_checkpoint, self._freeze_amid_checkpoint),
-                *(self._checkpoint, self._break_room, self._drain, self._cut, self._spoil),
-            )
-        )
+        task = self.chance.choice(self.tasks)
+        what = self.chance.choice(self.misfortunes())
         if task.is_alive:
             what(task)
 
-    def _crash(self, task: ServerTask) -> None:
+    def misfortunes(self) -> Sequence[Callable[[ServerTask], None]]:
+        """What may happen to a task; what is there twice happens twice as often."""
+        return (
+            *(self.crash, self.crash, self.store_away, self.store_away),
+            *(self.freeze, self._freeze_amid_checkpoint, self._freeze_amid_checkpoint),
+            *(self.checkpoint, self.break_room, self.drain, self.cut, self._spoil),
+        )
+
+    def crash(self, task: ServerTask) -> None:
         task.kill()
         self.loop.outside(self.chance.random() * 2, task.start)
 
-    def _freeze(self, task: ServerTask) -> None:
+    def freeze(self, task: ServerTask) -> None:
         self._stop(task.process, self.chance.choice((0.1, 1.0, 5.0)))
 
     def _freeze_amid_checkpoint(self, task: ServerTask) -> None:
         """F08: between two of its steps, for as long as others need for a few of them."""
         for room in task.registry.rooms.values():
             if room.dirty_updates:
-                self._checkpoint(task)
+                self.checkpoint(task)
                 self.loop.interrupt(self.chance.randrange(10, 30), partial(self._stop, task.process, 5.0))
 
     def _stop(self, process: Process, for_s: float) -> None:
         if process.alive and not self.is_healing:
             self.note("%s stands still", process.name)
             process.frozen = True
-            self.loop.outside(for_s, self._thaw, process)
+            self.loop.outside(for_s, self.thaw, process)
 
-    def _thaw(self, process: Process) -> None:
+    def thaw(self, process: Process) -> None:
         if process.frozen:
             self.note("%s goes on", process.name)
             process.frozen = False
 
-    def _store_away(self, task: ServerTask) -> None:
+    def store_away(self, task: ServerTask) -> None:
         store = self.chance.choice(("journal", "table", "blobs"))
         tasks = self.chance.choice(([task], self.tasks))
         self.note("%s is away from %s", store, [each.name for each in tasks])
@@ -231,26 +239,26 @@ class World:
         for each in tasks:
             each.weather.away.discard(store)
 
-    def _cut(self, task: ServerTask) -> None:
+    def cut(self, task: ServerTask) -> None:
         task_id = task.bus.task_id
         self.note("%s is cut off the bus", task_id)
         self.network.cut(task_id)
         self.loop.outside(self.chance.choice((0.1, 1.0, 4.0)), self.network.mend, task_id)
 
-    def _checkpoint(self, task: ServerTask) -> None:
+    def checkpoint(self, task: ServerTask) -> None:
         """An administrator asks for one."""
         for room in task.registry.rooms.values():
             self.note("%s is asked for a checkpoint", task.process.name)
             self.loop.create_task(task.registry.checkpoint(room), context=task.context)
 
-    def _break_room(self, task: ServerTask) -> None:
+    def break_room(self, task: ServerTask) -> None:
         """As a CRDT failure does: it is rebuilt, or given up."""
         for room in list(task.registry.rooms.values()):
             self.note("the room on %s breaks", task.process.name)
             end = room.rebuild.begin if self.chance.random() < 0.8 else room.reload
             self.loop.call_soon(end, context=task.context)
 
-    def _drain(self, task: ServerTask) -> None:
+    def drain(self, task: ServerTask) -> None:
         self.note("%s drains", task.process.name)
         self.loop.create_task(task.drain(), context=task.context)
         self.loop.outside(self.chance.uniform(0.1, 12.0), self._end_of_drain, task, task.process)
@@ -271,13 +279,14 @@ class World:
 
     # The end
 
-    async def _heal(self) -> None:
+    async def heal(self) -> None:
+        """From now on all goes well: wait until everybody holds the same."""
         self.note("all is healed")
         self.is_healing = True
         self.network.loss = 0.0
         for task in self.tasks:
             task.weather.clear_up()
-            self._thaw(task.process)
+            self.thaw(task.process)
             task.start()
             self.network.mend(task.bus.task_id)
         if self.outsider is not None:
@@ -332,51 +341,13 @@ class World:
             await asyncio.sleep(0.5)
 
 
-EXPECTED = (StorageUnavailable, SandboxFailed, RecorderStopped, Overtaken)
-FAULTS = {
-    "acknowledgement_failed",
-    "background_task_failed",
-    "bus_receiver_failed",
-    "checkpoint_failed",
-    "envelope_refused",
-    "recorder_failed",
-    "recorder_listener_failed",
-    "update_refused",
-}  # what the log tells of a failure that is none of the weather's, unless its cause is expected
-
-
-@contextmanager
-def listening(world: World) -> Iterator[None]:
-    """Take the log for the world's time: what says that something of ours failed breaks a promise."""
-
-    def hear(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        if event["event"] in FAULTS:
-            cause = event.get("exc_info")
-            rotten = world.is_spoilt and isinstance(cause, (DocumentUnloadable, CheckpointRefused))
-            if not (rotten or isinstance(cause, EXPECTED) or getattr(cause, "temporary", False)):
-                world.checker.violated(f"the log says {event}")
-        raise structlog.DropEvent
-
-    before = structlog.get_config()
-    structlog.configure(
-        processors=[hear],
-        wrapper_class=structlog.make_filtering_bound_logger(30),
-        logger_factory=structlog.ReturnLoggerFactory(),
-        cache_logger_on_first_use=False,
-    )
-    try:
-        yield
-    finally:
-        structlog.configure(**before)
-
-
-def simulate(seed: int, parts: Parts = REAL) -> Outcome:
-    """Run the world of `seed`. Raises `Failed`."""
+def simulate(seed: int, parts: Parts = REAL, kind: Callable[[int, Parts], World] = World) -> Outcome:
+    """Run the world of that kind that `seed` makes. Raises `Failed`."""
     jitter = random.getstate()
     collects = gc.isenabled()
     gc.disable()  # a finalizer of one world must not run in another
     try:
-        world = World(seed, parts)
+        world = kind(seed, parts)
         with listening(world):
             try:
                 world.loop.run(world.run())

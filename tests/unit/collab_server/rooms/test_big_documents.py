@@ -136,6 +136,8 @@ async def test_a_big_update_with_a_gap_has_no_effect_and_its_sender_is_asked() -
         assert room.clocks == {}
         assert author.member.awaiting_sync
         author.send(SyncStep2(builds_on))
+        await until(lambda: room.second_look.is_over(author.member.writer.look) and author.member.awaiting_sync)
+        author.send(SyncStep2(builds_on))
         await until(lambda: bool(author.refusals))
         assert author.refusals[0].reason is Close.UPDATE_REFUSED
 
