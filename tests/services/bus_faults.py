@@ -1,10 +1,10 @@
 """A bad network before a TCP server of this machine, told by the bytes of Redis which of them are messages of the bus.
 
-For every connection through it: bytes take `latency_s`, some as much again and more, as if sent twice (`resent`); while
-it `holds` they wait and no connection is given up, as in a partition, and when it ends they arrive. `cut` ends every
-connection, `refuse` lets nobody in, `target_port` may change for a failover. Of what Redis pushes to subscribers, and
-of nothing else, shares are lost, doubled, late (behind later ones) or have one bit changed. All of it may be set from any
-thread: the relay lives in one of its own, so that tests with loops of their own can share it.
+For every connection through it: bytes take `latency_s`, some as much again and more, as if sent twice (`resent`);
+while it `holds` they wait and no connection is given up, as in a partition, and when it ends they arrive. `cut` ends
+every connection, `refuse` lets nobody in, `target_port` may change for a failover. Of what Redis pushes to
+subscribers, and of nothing else, shares are lost, doubled, late (behind later ones) or have one bit changed. All of
+it may be set from any thread: the relay lives in one of its own, so that tests with loops of their own can share it.
 """
 
 from __future__ import annotations

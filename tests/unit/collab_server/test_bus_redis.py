@@ -15,7 +15,6 @@ from collab_server.bus import BusUnavailable, Envelope, EnvelopeKind
 from collab_server.bus_gate import BusTallies, Gate
 from collab_server.bus_redis import RedisBus
 from collab_server.redis_link import LinkTimes
-from tests.house.test_structure import ROOT
 from tests.services.redis import RedisServer
 from tests.services.tcp_relay import Relay
 
@@ -352,31 +351,6 @@ async def test_closing_while_redis_hangs_ends_in_time(make_bus: MakeBus, redis_s
     async with asyncio.timeout(PATIENCE_S):
         await bus.close()
     assert [task for task in asyncio.all_tasks() if task.get_name().startswith("bus-")] == []
-
-
-async def test_the_user_that_operations_describes_may_do_all_a_bus_does(
-    make_bus: MakeBus, redis_server: RedisServer
-) -> None:
-    described = re.search(r"^ACL (SETUSER .+)$", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
-    assert described is not None
-    redis_server.command("ACL", *described[1].replace("PASSWORD", "hunter2").split())
-    url, heard, documents = f"redis://collab:hunter2@127.0.0.1:{redis_server.port}/0", list[Envelope](), [uuid4(), None]
-    one, two = (RedisBus(url, task_id, times=PATIENT) for task_id in ("one", "two"))
-    for bus in (one, two):
-        await bus.start()
-        await until_reachable(bus)
-    for document in documents:
-        await two.subscribe(document, heard.append)
-        one.publish(Envelope(EnvelopeKind.CONTROL, document, "one", b"x"))
-    await until(lambda: [envelope.document_id for envelope in heard] == documents)
-    foreign = RedisBus(url, "three", "other:", times=PATIENT)
-    await foreign.start()
-    await until_reachable(foreign)
-    foreign.publish(update("three", uuid4(), b"x"))
-    await foreign.ping()
-    assert (one.dropped, foreign.dropped) == (0, 1)
-    for bus in (one, two, foreign):
-        await bus.close()
 
 
 async def test_tasks_stamp_with_the_clock_of_redis(make_bus: MakeBus, redis_server: RedisServer) -> None:
