@@ -373,6 +373,7 @@ async def _registry(
             max_coalesce_s=settings.coalesce_max_ms / 1_000,
             owner=registry,
             bounds=bounds,
+            compare_every_s=settings.compare_every_s,
         )
 
     return Registry(

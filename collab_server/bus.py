@@ -26,6 +26,7 @@ class EnvelopeKind(StrEnum):
     SYNC_REQUEST = "sync_request"  # a state vector: "send me what I lack"
     SYNC_REPLY = "sync_reply"  # a Yjs v1 update that answers one
     CONTROL = "control"  # revocations, role changes, kicks, admin commands
+    DIGEST = "digest"  # what a copy comes to, so that others can tell whether theirs is the same
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ def merged_whole(by_task: Mapping[str, Told]) -> dict[str, Any]:
     together = merged(by_task)
     for task, report in by_task.items():
         together["tasks"][task]["state_vector"] = report["state_vector"]
+        together["tasks"][task]["divergence"] = report.get("divergence")  # a task of the version before tells none
     ahead = max(by_task.values(), key=lambda report: report["operations"])
     return together | {
         "state_vector": ahead["state_vector"],

@@ -52,6 +52,7 @@ def whole(room: Room, now: float, most_seats: int) -> Report:
     return numbers(room) | {
         "state_vector": b64encode(state_vector).decode() if len(state_vector) <= LONGEST_STATE_VECTOR else None,
         "awareness_ids": len(room.cursors),
+        "divergence": _compared(room, now),
         "people": [
             {
                 "subject": here.person.subject,
@@ -63,6 +64,14 @@ def whole(room: Room, now: float, most_seats: int) -> Report:
         ],
         "seats": [_seat(member, now) for member in islice(room.members, most_seats)],
     }
+
+
+def _compared(room: Room, now: float) -> Report | None:
+    last = room.divergence
+    if last is None:
+        return None
+    ago_s = round(now - last.at, 1)
+    return {"compared_before_s": ago_s, "with": last.task_id, "equal": last.equal, "healed_s": last.healed_s}
 
 
 def _seat(member: Member, now: float) -> Report:

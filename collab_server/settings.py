@@ -125,6 +125,9 @@ class Settings(BaseSettings):
     max_document_bytes: PositiveInt = Field(
         32 * MIB, description="Size of a document that may only shrink; no more than one message should hold."
     )
+    compare_every_s: PositiveFloat = Field(
+        3, description="Time from a change of a room until tasks compare their copies of it, give or take a fifth."
+    )
     room_grace_s: float = Field(
         30,
         ge=0,

@@ -174,6 +174,12 @@ class Metrics:
             "1 while the directory of who is where lacks what this task has to tell.",
             registry=registry,
         )
+        self.divergences = ByLabel(
+            "collab_divergences",
+            "Copies found to differ between tasks, by what became of it.",
+            "outcome",
+            registry,
+        )
         self.rooms_broken = Counter("collab_rooms_broken", "Copies of documents that broke in the CRDT.", registry)
         self.room_rebuilds = ByLabel(
             "collab_room_rebuilds", "Ends of broken copies: rebuilt, or given up with all members.", "outcome", registry

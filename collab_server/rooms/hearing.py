@@ -53,6 +53,8 @@ class Hearing:
                     room.cursors.show_remote(envelope, time.monotonic())
                 case EnvelopeKind.SYNC_REQUEST:
                     self._peers.answer(envelope)
+                case EnvelopeKind.DIGEST:
+                    room.sentinel.hear(envelope)
                 case EnvelopeKind.CONTROL:
                     return  # control envelopes come on their own channel
         except (UpdateRefused, MalformedMessage) as error:

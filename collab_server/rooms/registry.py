@@ -351,6 +351,7 @@ class Registry:
     def _drop(self, room: Room) -> None:
         if self.rooms.get(room.document.name) is room:
             del self.rooms[room.document.name]
+        room.dropped()
         self._triggers.drop(room)
         self._empty.pop(room, None)
         self._metrics.rooms.set(len(self.rooms))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from pycrdt import Doc
+from pycrdt import Snapshot as Moment
 
 from collab_server.crash_note import CRASH_NOTE
 from collab_server.firewall import UpdateGap, UpdateRefused, UpdateSummary, check_state_vector, check_update
@@ -311,6 +312,15 @@ class Replica:
         if state_vector == EMPTY_STATE_VECTOR:
             self._encoded = update
         return update
+
+    def delete_set(self) -> bytes:
+        """All that was deleted, encoded, and something behind it. The order of clients is not always the same."""
+        if self._broken:
+            raise ReplicaBroken
+        try:
+            return Moment.from_doc(self._doc).encode()
+        except BaseException as error:
+            self._fail(error)
 
     def diffs(self, state_vector: bytes) -> list[bytes]:
         """The same in as many updates as a big document takes."""

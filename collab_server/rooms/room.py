@@ -36,6 +36,7 @@ from collab_server.rooms.refusals import CRDT_FAILURE
 from collab_server.rooms.replica import BIG_DOCUMENT_BYTES, Replica, ReplicaBroken
 from collab_server.rooms.ruling import RoomRuling
 from collab_server.rooms.second_look import SecondLook
+from collab_server.rooms.sentinel import Comparison, Sentinel
 from collab_server.telemetry import Metrics, Tally
 from collab_server.update_reading import NO_UPDATE
 from collab_server.update_split import Piece
@@ -69,6 +70,7 @@ class Room:
         max_awareness_ids: int,
         max_coalesce_s: float,
         bounds: RoomBounds,
+        compare_every_s: float = 3.0,
     ) -> None:
         self.document = document
         self.metrics = metrics
@@ -89,7 +91,8 @@ class Room:
         self._offload = offload
         heading = Heading(document.channel, bus.task_id, document.epoch)
         self.cursors = Cursors(heading, self.members, bus, metrics, limits=awareness_limits, max_ids=max_awareness_ids)
-        self._peers = Peers(heading, replica, self.cursors, bus, publication, lambda: self.ticket)
+        self.sentinel = Sentinel(self, replica, heading, bus, publication, compare_every_s)
+        self._peers = Peers(heading, replica, self.cursors, bus, publication, lambda: self.ticket, self.sentinel)
         self._hearing = Hearing(self, replica, self._peers)
         look_up, self.second_look = partial(owner.look_up_leases, self), SecondLook(self, owner)
         self.leases = Leases(document.id, metrics, self.members, self.cursors, self.second_look, look_up)
@@ -308,6 +311,7 @@ class Room:
 
     def _count(self, tally: Tally, update: bytes) -> None:
         self.updates += 1
+        self.sentinel.changed()
         self.bounds.grew(len(update))
         tally.count += 1
         self.metrics.update_bytes.count += len(update)
@@ -346,6 +350,16 @@ class Room:
     def greet_peers(self) -> None:
         """Exchange with the other tasks that hold this document what either side lacks, and who is there."""
         self._peers.greet()
+
+    @property
+    def divergence(self) -> Comparison | None:
+        """How the last comparison with another task's copy ended."""
+        return self.sentinel.last
+
+    def dropped(self) -> None:
+        """The room is no more: nothing of it may happen later."""
+        self.sentinel.close()
+        self._peers.close()
 
     def receive(self, envelope: Envelope) -> None:
         """Act on an envelope of another task. Its content is checked like a client's."""

@@ -153,6 +153,7 @@ async def house(
     storage: House | None = None,
     bounds: RoomBounds = RoomBounds(),  # noqa: B008 - frozen
     journal_kind: type[MemoryJournal] = MemoryJournal,
+    compare_every_s: float = 3.0,
 ) -> AsyncIterator[House]:
     """A running registry; `storage` of another one is shared, as between two tasks."""
     catalog = storage.catalog if storage else MemoryCatalog()
@@ -187,6 +188,7 @@ async def house(
             max_awareness_ids=4,
             max_coalesce_s=0.025,
             bounds=bounds,
+            compare_every_s=compare_every_s,
         )
 
     checkpointer = Checkpointer(catalog, table, blobs, sandbox)
