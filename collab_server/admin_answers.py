@@ -15,6 +15,8 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 Guard = Callable[[Endpoint], Endpoint]
 
 MAX_BODY_BYTES = 4_096
+LONGEST_NUMBER = 19  # digits, as a 64-bit one
+LONGEST_NAME = 256  # characters of whatever is named in a path or query
 
 
 class BadRequest(Exception):
@@ -50,9 +52,22 @@ async def content_of(request: Request) -> Mapping[str, Any]:
 def number_of(request: Request, name: str, usual: int, least: int, most: int) -> int:
     """A number in the query. Raises `BadRequest`."""
     given = request.query_params.get(name, str(usual))
-    if not given.isdecimal() or not least <= int(given) <= most:
+    if not given.isdecimal() or len(given) > LONGEST_NUMBER or not least <= int(given) <= most:
         raise BadRequest(f"{name} is a number from {least} to {most}")
     return int(given)
+
+
+def name_in(request: Request, name: str) -> str | None:
+    """A name in the query, or none. Raises `BadRequest` for one that nothing can have."""
+    given = request.query_params.get(name)
+    if given is not None and not is_name(given):
+        raise BadRequest(f"{name} is 1 to {LONGEST_NAME} printable characters")
+    return given
+
+
+def is_name(given: str) -> bool:
+    """Whether something could be called that: no store takes just any text."""
+    return 0 < len(given) <= LONGEST_NAME and given.isprintable()
 
 
 def answered(endpoint: Endpoint, *away: type[Exception]) -> Endpoint:

@@ -16,7 +16,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from collab_server.admin_answers import BadRequest, Endpoint, Guard, answered, content_of, json_answer, number_of
+from collab_server.admin_answers import (
+    BadRequest,
+    Endpoint,
+    Guard,
+    answered,
+    content_of,
+    is_name,
+    json_answer,
+    name_in,
+    number_of,
+)
 from collab_server.telemetry import REDACTED
 from persistence.audit import LARGEST_ID, AdminAction, Audit, AuditUnavailable, Intended
 
@@ -72,6 +82,8 @@ class AdminAudit:
         async def noted(request: Request) -> Response:
             detail = {name: str(value) for name, value in request.path_params.items()} | dict(await content_of(request))
             target = "/".join(request.url.path.strip("/").split("/")[:TARGET_PARTS])
+            if not is_name(target):
+                return json_answer({"error": "nothing is called that"}, 404)
             async with self.record(request.state.operator, action, target, detail) as act:
                 response = await endpoint(request)
                 result = getattr(request.state, "result", {})
@@ -88,8 +100,8 @@ class AdminAudit:
 
     async def _page(self, request: Request) -> Response:
         query = request.query_params
+        target, operator = name_in(request, "target"), name_in(request, "operator")
         limit = number_of(request, "limit", USUAL_PAGE, 1, LARGEST_PAGE)
-        target, operator = query.get("target"), query.get("operator")
         if "after" in query and "before" in query:
             raise BadRequest("either before (newest first) or after (oldest first)")
         if "after" in query:

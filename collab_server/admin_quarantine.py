@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from collab_server.admin_answers import Endpoint, Guard, answered, json_answer, number_of
+from collab_server.admin_answers import Endpoint, Guard, answered, json_answer, name_in, number_of
 from collab_server.admin_audit import AdminAudit
 from collab_server.rooms.reinstate import Outcome, Reinstatement
 from persistence.quarantine import KeptUpdate, Quarantine, QuarantineUnavailable
@@ -45,7 +45,7 @@ class AdminQuarantine:
     async def _page(self, request: Request) -> Response:
         limit = number_of(request, "limit", USUAL_PAGE, 1, LARGEST_PAGE)
         before = number_of(request, "before", LARGEST_ID, 1, LARGEST_ID)
-        rows = await self._quarantine.page(request.query_params.get("document"), before, limit)
+        rows = await self._quarantine.page(name_in(request, "document"), before, limit)
         more = rows[-1].id if len(rows) == limit else None
         return json_answer({"updates": [_plain(row) for row in rows], "before": more})
 

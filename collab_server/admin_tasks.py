@@ -52,6 +52,7 @@ class AdminTasks:
         self._stop = stop
         self._is_told = False
         self._began = time.monotonic()
+        self._version = version(DISTRIBUTION)
         cluster.control.on_question(REPORT, self._report)
         cluster.control.on_question(DRAIN, self._drain_this)
 
@@ -96,7 +97,7 @@ class AdminTasks:
         server, rooms = self._server, self._server.registry.rooms.values()
         return {
             "answered": True,
-            "version": version(DISTRIBUTION),
+            "version": self._version,
             "up_s": round(time.monotonic() - self._began, 1),
             "draining": server.draining,
             "connections": len(server.connections),

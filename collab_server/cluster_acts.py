@@ -11,11 +11,12 @@ from typing import Any
 
 import structlog
 
+from collab_server.admission import DOCUMENT_NAME
 from collab_server.cluster_rooms import Cluster, ClusterRooms, Heard
 from collab_server.control import Body
 from collab_server.errors import Close, Refused
 from collab_server.rooms.registry import Registry
-from persistence.catalog import Catalog
+from persistence.catalog import Catalog, Document
 from persistence.rulings import Rulings
 
 log = structlog.get_logger(__name__)
@@ -57,25 +58,19 @@ class ClusterActs:
 
     async def kick(self, document: str, subject: str, for_s: float, operator: str) -> Result:
         """Close every seat of `subject`, and give it none for so many seconds; 0 ends an earlier exclusion."""
-        found = await self._catalog.find(document)
-        if found is None:
-            raise NoSuchDocument
+        found = await self._find(document)
         await self._rulings.keep_out(found.id, subject, for_s, operator)
         return _told(await self._cluster.ask(OBEY, {"document": document, "kick": subject}))
 
     async def freeze(self, document: str, operator: str) -> Result:
         """Take no more edits of the document anywhere, until `unfreeze`."""
-        found = await self._catalog.find(document)
-        if found is None:
-            raise NoSuchDocument
+        found = await self._find(document)
         changed = await self._rulings.freeze(found.id, operator)
         return {"changed": changed} | _told(await self._cluster.ask(OBEY, {"document": document}))
 
     async def unfreeze(self, document: str) -> Result:
         """Take edits again."""
-        found = await self._catalog.find(document)
-        if found is None:
-            raise NoSuchDocument
+        found = await self._find(document)
         changed = await self._rulings.unfreeze(found.id)
         return {"changed": changed} | _told(await self._cluster.ask(OBEY, {"document": document}))
 
@@ -93,6 +88,12 @@ class ClusterActs:
         task = own if own in holders else max(sorted(holders), key=lambda each: holders[each]["members"])
         body = {"document": document, "task": task}
         return _told(await self._cluster.ask(CHECKPOINT, body, of=[task], longer_s=self._fold_timeout_s))
+
+    async def _find(self, document: str) -> Document:
+        found = await self._catalog.find(document) if DOCUMENT_NAME.fullmatch(document) else None
+        if found is None:
+            raise NoSuchDocument
+        return found
 
     # What this task does
 

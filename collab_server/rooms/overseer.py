@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import structlog
 
 from collab_server.rooms.room import Room
-from persistence.rulings import NO_RULING, Rulings, RulingsUnavailable
+from persistence.rulings import Rulings, RulingsUnavailable
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +29,7 @@ class Overseer:
         """Read what is laid on `room` and have it obey. Raises `RulingsUnavailable`."""
         read_at = time.monotonic()
         found = await self._rulings.in_force([room.document.id])
-        room.ruling.obey(found.get(room.document.id, NO_RULING), read_at)
+        room.ruling.obey(found.get(room.document.id), read_at)
 
     async def look(self) -> None:
         """The same for all rooms, in one query. Never raises: there is a next time."""
@@ -40,4 +40,4 @@ class Overseer:
             log.debug("rulings_unknown", cause=str(failure))
             return
         for room in rooms:
-            room.ruling.obey(found.get(room.document.id, NO_RULING), read_at)
+            room.ruling.obey(found.get(room.document.id) if found else None, read_at)

@@ -18,7 +18,7 @@ import structlog
 
 from auth.permissions import Action
 from collab_server.errors import Close, Refused
-from persistence.rulings import Ruling
+from persistence.rulings import NO_RULING, Ruling
 
 if TYPE_CHECKING:
     from collab_server.rooms.member import Member
@@ -38,11 +38,17 @@ class RoomRuling:
         self._read_at = -math.inf
         self.frozen = False
 
-    def obey(self, ruling: Ruling, read_at: float) -> None:
+    def obey(self, ruling: Ruling | None, read_at: float) -> None:
         """Act on what changed; `read_at` (monotonic seconds) is when the reading began, which may come in late."""
         if read_at < self._read_at:
             return
         self._read_at = read_at
+        if ruling is not None:
+            self._act_on(ruling, read_at)
+        elif self.frozen or self._kept_out:  # not so for nearly every room, every few seconds
+            self._act_on(NO_RULING, read_at)
+
+    def _act_on(self, ruling: Ruling, read_at: float) -> None:
         self._kept_out = {subject: read_at + left_s for subject, left_s in ruling.kept_out.items()}
         if self.frozen is not ruling.frozen:
             self._turn(frozen=ruling.frozen)

@@ -23,6 +23,7 @@ from tests.services.server import ServerProcess
 from tests.services.tokens import token
 
 Told = dict[str, Any]
+ACTS = ("kick", "freeze", "unfreeze", "checkpoint", "evict")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +214,7 @@ async def test_what_cannot_be_noted_is_not_done(pair: Pair) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        *(f"/rooms/guarded/{act}" for act in ("kick", "freeze", "unfreeze", "checkpoint", "evict")),
+        *(f"/rooms/guarded/{act}" for act in ACTS),
         "/tasks/any/drain",
         "/quarantine/1/replay",
         "/quarantine/1/drop",
@@ -226,6 +227,22 @@ async def test_nobody_but_an_admin_may_act(pair: Pair, path: str) -> None:
         status, _told = await asyncio.to_thread(admin_post, pair.one, path, carried, {"subject": "ada"})
         assert status == expected
     assert await rows(pair.one, "select count(*) from admin_actions") == before
+
+
+STRANGE = ["%00", "%0a", "'%20or%201=1", "a" * 3_000, "%ff", "%E2%80%AE", "*", "%25", "none"]
+
+
+@pytest.mark.parametrize("name", STRANGE)
+async def test_a_strange_name_is_refused_and_never_a_fault(pair: Pair, name: str) -> None:
+    acts = await asyncio.gather(
+        *(pair.act(f"/rooms/{name}/{act}", subject="ada") for act in ACTS),
+        pair.act(f"/tasks/{name}/drain"),
+    )
+    assert {status for status, _told in acts} <= {400, 404}
+    asked = await asyncio.gather(
+        *(pair.ask(path + name) for path in ("/rooms/", "/audit?target=", "/quarantine?document=", "/audit?after="))
+    )
+    assert {status for status, _told in asked} <= {200, 400, 404}
 
 
 async def test_the_tasks_tell_how_they_are(pair: Pair) -> None:

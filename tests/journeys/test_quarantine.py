@@ -18,7 +18,7 @@ from tests.corpus.document import corpus_document
 from tests.corpus.encode import item, structs, text, update
 from tests.services.client import Client
 from tests.services.fixtures_postgres import PostgresOfMajor
-from tests.services.running import admin_get, admin_json, running_server
+from tests.services.running import admin_get, admin_json, admin_post, running_server
 from tests.services.server import ServerProcess
 from tests.services.tokens import token
 
@@ -64,6 +64,13 @@ def questions(client: Client) -> int:
     return sum(isinstance(message, SyncStep1) for message in client.received)
 
 
+async def rule(server: ServerProcess, document: str, action: str) -> None:
+    """Freeze the document, or end that."""
+    path = f"/rooms/{document}/{action}"
+    status, told = await asyncio.to_thread(admin_post, server, path, operator(server), {})
+    assert status == 200, told
+
+
 async def refused(server: ServerProcess, document: str, message: Update | SyncStep2, who: str) -> None:
     """One sends it as its first word, and whenever it is asked, and is closed for it."""
     async with Client(server.websocket_url, document, token=token(server, who), hello=False) as client:
@@ -103,6 +110,11 @@ async def test_a_refused_offline_copy_comes_back_as_its_authors_edit_once_nothin
         assert (await kept(server, "offline", 1))[0]["has_content"]
 
         await ada.send(Update(first))
+        await rule(server, "offline", "freeze")
+        status, report = await act(server, row["id"], "replay")
+        assert (status, report["outcome"]) == (409, "refused")
+        assert "frozen" in report["detail"]
+        await rule(server, "offline", "unfreeze")
         status, report = await act(server, row["id"], "replay")
         assert (status, report["outcome"]) == (200, "replayed"), report
         await ada.until(lambda: any(message == Update(second) for message in ada.received))
