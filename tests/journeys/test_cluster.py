@@ -28,6 +28,7 @@ def cluster(postgres_of_major: PostgresOfMajor, tmp_path_factory: pytest.TempPat
     running.stop()
 
 
+@pytest.mark.timeout(300)  # two tasks start twice, on whatever the machine has left
 async def test_a_rolling_restart_under_stock_clients_loses_nothing_they_were_told_is_stored(cluster: Cluster) -> None:
     """F21; `make rolling` is the same with two thousand clients."""
     before = cluster.pids()
