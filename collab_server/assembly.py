@@ -191,6 +191,10 @@ async def assembled(
             AdminPresence(directory),
             AdminRights(permissions, rights),
         ]
+        await control.start()  # known to the others before it is ready: a rolling restart goes on at that moment
+        stack.push_async_callback(control.close)
+        watching.start(neighbours.watch(), "neighbours")
+        stack.callback(neighbours.say_leaving)
         with announce("Admin port") as started:
             admin = HttpPort(
                 Admin(server, recorder, bus, health, heartbeat, authenticator, sections).app(),
@@ -201,10 +205,6 @@ async def assembled(
             await admin.start()
             stack.push_async_callback(admin.close)
             started(f"http://{settings.host}:{admin.port}/readyz")
-        await control.start()
-        stack.push_async_callback(control.close)
-        watching.start(neighbours.watch(), "neighbours")
-        stack.callback(neighbours.say_leaving)
         heartbeat.start()  # last in, first out: what takes long while starting or stopping is no hang
         stack.callback(heartbeat.stop)
         yield Parts(settings, server, recorder, admin, dev_keys, stop_asked)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from bench.rolling import Cluster, play, told
 from tests.services.client import Client
 from tests.services.fixtures_postgres import PostgresOfMajor
 from tests.services.postgres import apart
@@ -18,61 +18,61 @@ from tests.services.server import ServerProcess
 
 
 @pytest.fixture(scope="module")
-def cluster(postgres_of_major: PostgresOfMajor, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def cluster(postgres_of_major: PostgresOfMajor, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Two tasks, as a person would start them; one for all tests here, since each start of a task takes seconds."""
     url = apart(postgres_of_major(None).fresh_database())
     folder = tmp_path_factory.mktemp("cluster")
     running = ServerProcess(folder, command=("cluster", "--tasks", "2"), database_url=url, auth="open")
     running.start()
-    yield running
+    yield Cluster(running)
     running.stop()
 
 
-def pids(cluster: ServerProcess) -> dict[int, int]:
-    """The newest process of each task, as the command has said it."""
-    return {int(number): int(pid) for number, pid in re.findall(r"task (\d)\b.*?pid (\d+)", cluster.output)}
+@pytest.mark.timeout(300)  # two tasks start twice, on whatever the machine has left
+async def test_a_rolling_restart_under_stock_clients_loses_nothing_they_were_told_is_stored(cluster: Cluster) -> None:
+    """F21; `make rolling` is the same with two thousand clients."""
+    before = cluster.pids()
+    outcome = await play(cluster, clients=60, rooms=15, edit_every_s=1.0, visits_per_s=2.0, kill=False)
+    assert [event.what.split(",")[0] for event in outcome.events] == ["drain of task 1", "drain of task 2"]
+    assert all(cluster.pids()[task] != pid for task, pid in before.items())
+    assert outcome.acknowledged > 100
+    assert outcome.lost == []
+    assert outcome.unsynced == 0
+    assert sum(len(event.absences) for event in outcome.events) >= 60
+    assert all(event.synced_s()[-1] < 30 for event in outcome.events), told(outcome)
+    # Task 1 had nobody when task 2 drained: what its rooms' members found there had been handed over.
+    assert await cluster.figure(1, "collab_rooms_handed_over_total") >= outcome.rooms - 1
+    assert len(outcome.loads) == 4
+    assert all(loads <= outcome.rooms + outcome.visits for loads in outcome.loads.values()), outcome.loads
 
 
-async def until_said(cluster: ServerProcess, line: str) -> None:
-    async with asyncio.timeout(60):
-        while line not in cluster.output:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
-
-
-async def typed_by_one_and_read_by_the_other(cluster: ServerProcess, document: str, text: str) -> None:
-    """Two who come one after the other, which is to two tasks."""
-    async with Client(cluster.websocket_url, document) as ada, Client(cluster.websocket_url, document) as bob:
-        await ada.type(text)
-        await bob.until(lambda: str(bob.text).endswith(text))
-
-
-async def test_people_work_together_across_tasks_that_crash_and_drain(cluster: ServerProcess) -> None:
-    await typed_by_one_and_read_by_the_other(cluster, "shared", "before, ")
-    first = pids(cluster)
-    async with Client(cluster.websocket_url, "shared") as ada, Client(cluster.websocket_url, "shared") as bob:
-        os.kill(first[1], signal.SIGKILL)
-        await asyncio.wait(
-            [asyncio.create_task(each.until_closed()) for each in (ada, bob)], return_when="FIRST_COMPLETED"
-        )
+async def test_people_whose_task_crashes_go_on_with_those_of_another(cluster: Cluster) -> None:
+    url, before = cluster.server.websocket_url, cluster.pids()
+    async with Client(url, "shared") as ada, Client(url, "shared") as bob:  # one after the other: to two tasks
+        await ada.type("before, ")
+        await bob.until_text("before, ")
+        os.kill(before[1], signal.SIGKILL)
+        ends = [asyncio.create_task(each.until_closed()) for each in (ada, bob)]
+        _closed, open_still = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in open_still:
+            end.cancel()
         assert (ada.closed is None) != (bob.closed is None)
-        async with Client(cluster.websocket_url, "shared") as back:  # at once: the other task is there
-            await back.type("meanwhile, ")
-            await until_said(cluster, "task 1 is back")
-    cluster.signal(signal.SIGUSR1)
-    await until_said(cluster, "rolling restart: done")
-    assert all(pids(cluster)[task] != first[task] for task in first)
-    await typed_by_one_and_read_by_the_other(cluster, "shared", "after")
-    async with Client(cluster.websocket_url, "shared") as reader:
-        assert str(reader.text) == "before, meanwhile, after"
+        async with Client(url, "shared") as back:  # at once: the other task is there
+            await back.type("after")
+            left = ada if ada.closed is None else bob
+            await left.until_text("before, after")
+        async with asyncio.timeout(60):
+            while cluster.pids()[1] == before[1]:  # noqa: ASYNC110 - it is another process
+                await asyncio.sleep(0.05)
 
 
-async def test_it_ends_with_every_process_it_has_started_even_when_it_is_killed(cluster: ServerProcess) -> None:
-    started = pids(cluster)
+async def test_it_ends_with_every_process_it_has_started_even_when_it_is_killed(cluster: Cluster) -> None:
+    started = cluster.pids()
     assert len(started) == 2
-    cluster.signal(signal.SIGKILL)
-    await asyncio.to_thread(cluster.exit_code)
+    cluster.server.signal(signal.SIGKILL)
+    await asyncio.to_thread(cluster.server.exit_code)
     async with asyncio.timeout(20):
-        while any(map(_is_there, started.values())):  # noqa: ASYNC110
+        while any(map(_is_there, started.values())):  # noqa: ASYNC110 - it is another process
             await asyncio.sleep(0.05)
 
 
