@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help run cluster test check setup web simulate bench bench-peers bench-fair bench-rooms bench-soak bench-cold bench-acks bench-rights chaos siege presence load image lock clean rolling
+.PHONY: help run cluster test check setup web simulate bench bench-peers bench-fair bench-rooms bench-soak bench-cold bench-acks bench-rights cluster-faults chaos siege presence load image lock clean rolling
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,9 @@ bench-acks: $(VENV)/.dev ## how long an acknowledgement takes, and what recordin
 
 bench-rights: $(VENV)/.dev ## how long a change of role takes on another task (TRIES=200)
 	@RIGHTS_TRIES=$(or $(TRIES),200) $(BIN)/python -m pytest tests/journeys/test_live_rights.py -k within_a_second -q -s
+
+cluster-faults: $(VENV)/.dev ## two tasks with Redis, the network between them and people's networks broken in all ways, for minutes (F03 F04 F09 F13 F14 F20)
+	@COLLAB_TEST_CLUSTER=large $(BIN)/python -m pytest tests/journeys/test_cluster_faults.py tests/journeys/test_cluster_clients.py -s -p no:cacheprovider
 
 rolling: $(VENV)/.dev ## restart three servers in turn under stock clients who type (CLIENTS=2000 TASKS=3 EDIT_S=10; KILL=1 kills one)
 	@$(BIN)/python -m bench.rolling $(if $(CLIENTS),--clients $(CLIENTS)) $(if $(TASKS),--tasks $(TASKS)) \

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+import redis.asyncio
 
 from chaos.checker import Verdict
 from tests.services.crowd import EQUAL_WITHIN_S, Crowd
 from tests.services.faulty_cluster import Cluster, loop_lag
 from tests.services.redis import RedisServer
+from tests.services.running import admin_get, until
 
 pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.timeout(600)]
 
@@ -26,6 +31,7 @@ PARTED_S = 30.0 if IS_LARGE else 2.0
 BAD_FOR_S = 30.0 if IS_LARGE else 2.0
 REDIS_AWAY_S = (0.1, 1.0, 5.0, 30.0, 60.0) if IS_LARGE else (0.1, 1.5)
 LONGEST_LAG_S = 0.1
+REFUSED = re.compile(r'^collab_bus_(?:refused_total{reason="([a-z_]+)"}|doubled_total) (\S+)', re.MULTILINE)
 
 
 @asynccontextmanager
@@ -42,6 +48,55 @@ async def people_at_both_tasks(cluster: Cluster, document: str) -> AsyncIterator
     assert verdict == Verdict()
     assert took_s <= EQUAL_WITHIN_S
     assert lag.longest_s <= LONGEST_LAG_S
+
+
+# T21
+
+
+async def test_garbage_forgeries_and_recordings_on_the_bus_are_dropped_and_counted(cluster: Cluster) -> None:
+    """Somebody got into Redis, and has no key."""
+    intruder = redis.asyncio.from_url(cluster.redis.url)
+    ear = intruder.pubsub()
+    try:
+        async with people_at_both_tasks(cluster, "intruded") as crowd:
+            await ear.psubscribe("*room*")
+            recorded = [(message["channel"], message["data"]) for message in [await heard(ear) for _ in range(40)]]
+            counted = await refused(cluster)
+            for channel, message in recorded:
+                await intruder.publish(channel, os.urandom(len(message)))
+                await intruder.publish(channel, message[:-1] + bytes((message[-1] ^ 1,)))
+                await intruder.publish(channel, message)
+            await crowd.type_for(0.2)
+
+            async def all_are_counted() -> bool:
+                return (await refused(cluster))["all"] >= counted["all"] + 4 * len(recorded)
+
+            await until(all_are_counted)  # what is no envelope at both tasks, what is one of theirs at the other
+            reasons = (await refused(cluster)) - counted
+            assert reasons["doubled"] >= len(recorded)
+            assert reasons["all"] - reasons["doubled"] >= 3 * len(recorded)
+    finally:
+        await ear.aclose()
+        await intruder.aclose()
+
+
+async def heard(ear: redis.asyncio.client.PubSub) -> dict[str, Any]:
+    """The next message of another's."""
+    while True:
+        message = await ear.get_message(ignore_subscribe_messages=True, timeout=20)
+        if message is not None:
+            return dict(message)
+
+
+async def refused(cluster: Cluster) -> Counter[str]:
+    """What both tasks have refused of the bus, by reason, and heard twice."""
+    found: Counter[str] = Counter()
+    for task in cluster.tasks:
+        _status, body = await asyncio.to_thread(admin_get, task, "/metrics")
+        for reason, number in REFUSED.findall(body.decode()):
+            found[reason or "doubled"] += int(float(number))
+            found["all"] += int(float(number))
+    return found
 
 
 # F03

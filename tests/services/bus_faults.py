@@ -1,10 +1,10 @@
 """A bad network before a TCP server of this machine, told by the bytes of Redis which of them are messages of the bus.
 
 For every connection through it: bytes take `latency_s`, some as much again and more, as if sent twice (`resent`);
-while it `holds` they wait and no connection is given up, as in a partition, and when it ends they arrive. `cut` ends
-every connection, `refuse` lets nobody in, `target_port` may change for a failover. Of what Redis pushes to
-subscribers, and of nothing else, shares are lost, doubled, late (behind later ones) or have one bit changed. All of
-it may be set from any thread: the relay lives in one of its own, so that tests with loops of their own can share it.
+between `hold` and `release` they wait, as in a partition, and then they arrive. `cut` ends every connection, `refuse`
+lets nobody in, `target_port` may change for a failover. Of what Redis pushes to subscribers, and of nothing else,
+shares are lost, doubled, late (behind later ones) or have one bit changed. All of it may be set from any thread: the
+relay lives in one of its own, so that tests with loops of their own can share it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ PATIENCE_S = 10.0
 class BusFaults:
     """See the module. `started()` it, and `stop()` it at the end; `done` counts what was done to messages."""
 
-    def __init__(self, target_port: int, seed: int = 1) -> None:
+    def __init__(self, target_port: int, seed: int = 1, *, is_redis: bool = True) -> None:
         self.target_port = target_port
+        self._answers = replies if is_redis else as_they_come
         self.port = 0
         self.done: Counter[str] = Counter()
         self.latency_s = self.resent = 0.0
@@ -114,7 +115,7 @@ class BusFaults:
             writer.close()
             return
         self._open |= {writer, far_writer}
-        for source, sink, pieces in ((reader, far_writer, as_they_come), (far_reader, writer, replies)):
+        for source, sink, pieces in ((reader, far_writer, as_they_come), (far_reader, writer, self._answers)):
             way = Way(self, sink)
             self._start(way.send())
             self._start(self._carry(source, way, pieces))

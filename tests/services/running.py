@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
@@ -94,6 +94,13 @@ async def until_metric(server: ServerProcess, name: str, value: float, /, **labe
     async with asyncio.timeout(20):
         while (found := await asyncio.to_thread(metric, server, name, **labels)) != value:
             assert found < value, f"{name}{labels} is {found}, not {value}"
+            await asyncio.sleep(0.02)
+
+
+async def until(fact: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until `fact`, which asks a server, holds."""
+    async with asyncio.timeout(20):
+        while not await fact():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 
