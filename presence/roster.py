@@ -53,7 +53,7 @@ class _Seat:
 class Roster:
     """The seats of one room. A seat is anything hashable that stands for one connection.
 
-    `changes` grows when somebody comes, goes, wakes up or is described anew; falling idle is for time to tell.
+    `changes` grows when somebody comes, goes, wakes up or gets another role; falling idle is for time to tell.
     """
 
     def __init__(self, *, idle_after_s: float = IDLE_AFTER_S) -> None:
@@ -89,6 +89,7 @@ class Roster:
         subject = self._subjects.get(seat)
         if subject is not None:
             self._by_subject[subject][seat].person = person
+            self.changes += 1
 
     def touch(self, seat: Hashable, *, now: float) -> None:
         """The member of this seat did something at `now`, which may be a while ago.
@@ -101,19 +102,6 @@ class Roster:
             if taken.active_at <= now - self._idle_after_s:
                 self.changes += 1
             taken.active_at = max(taken.active_at, now)
-
-    def describe(self, seat: Hashable, person: Person) -> None:
-        """The role or the name of whoever has this seat changed. A seat that is not taken is ignored.
-
-        Raises ValueError for another subject: a seat never changes hands.
-        """
-        subject = self._subjects.get(seat)
-        if subject is None:
-            return
-        if subject != person.subject:
-            raise ValueError("this seat is somebody else's")
-        self._by_subject[subject][seat].person = person
-        self.changes += 1
 
     def people(self, *, now: float) -> list[Present]:
         """Everyone here, in the order they came."""

@@ -148,7 +148,7 @@ async def test_a_new_role_or_name_of_a_seat_is_told(task: Task) -> None:
     room = task.open("demo")
     chair = room.enter(ADA, task.now)
     await task.step()
-    room.roster.describe(chair, Person("ada", "Ada", "viewer"))
+    room.roster.change(chair, Person("ada", "Ada", "viewer"))
     await task.step()
     (ada,) = (await task.reader.at("document:demo")).people
     assert ada.person.role == "viewer"
