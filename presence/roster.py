@@ -53,7 +53,7 @@ class _Seat:
 class Roster:
     """The seats of one room. A seat is anything hashable that stands for one connection.
 
-    `changes` grows when somebody comes, goes, wakes up or is described anew; falling idle is for time to tell.
+    `changes` grows when somebody comes, goes, wakes up or gets another role; falling idle is for time to tell.
     """
 
     def __init__(self, *, idle_after_s: float = IDLE_AFTER_S) -> None:

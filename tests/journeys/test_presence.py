@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 import pytest
+from websockets.exceptions import ConnectionClosed
 
 from collab_server.wire.awareness import AwarenessEntry
 from collab_server.wire.messages import REMOVED, Awareness
@@ -128,30 +130,58 @@ async def test_one_person_on_two_tasks_is_one_person_with_two_devices(cluster: C
     assert (await cluster.ask(one, "/presence/people/ada"))[1]["places"] == []
 
 
-async def test_a_directory_that_is_away_is_said_to_be_and_told_all_again_when_it_is_back(cluster: Cluster) -> None:
-    async def answers(expected: int) -> bool:
-        return (await cluster.ask(cluster.two, "/presence/away"))[0] == expected
+async def test_after_an_outage_of_redis_the_directory_and_the_screens_are_right_at_once(cluster: Cluster) -> None:
+    """Cursors of a task that could not be heard were taken down; their clients have said nothing new meanwhile."""
+    one, two = cluster.one, cluster.two
 
-    async with Client(cluster.one.websocket_url, "away", token=cluster.token("ada")) as client:
-        await cluster.until_people(cluster.two, "away", ada(devices=1))
+    async def answers(expected: int) -> bool:
+        return (await cluster.ask(two, "/presence/away"))[0] == expected
+
+    async with (
+        NodeClient(one.websocket_url, "away", name="?", token=cluster.token("ada")) as adas,
+        NodeClient(two.websocket_url, "away", name="?", token=cluster.token("bob")) as bobs,
+    ):
+        await bobs.wait("peers", names=["Ada"])
+        await cluster.until_people(two, "away", ada(devices=1), ada(1) | {"subject": "bob", "name": "Bob"})
         cluster.redis.kill()
         await until(lambda: answers(503))
-        await client.type("goes on")
+        await bobs.wait("peers", names=[], patience_s=GONE_WITHIN_S)
+        await adas.wait("peers", names=[], patience_s=GONE_WITHIN_S)
         await asyncio.to_thread(cluster.redis.start)
+        await bobs.wait("peers", names=["Ada"], patience_s=PROMPTLY_S)
+        await adas.wait("peers", names=["Bob"], patience_s=PROMPTLY_S)
         await until(lambda: answers(200))
-        await cluster.until_people(cluster.two, "away", ada(devices=1))
+        await cluster.until_people(two, "away", ada(devices=1), ada(1) | {"subject": "bob", "name": "Bob"})
 
 
 @asynccontextmanager
 async def crowd(cluster: Cluster, document: str) -> AsyncIterator[None]:
-    """`MEMBERS` on the first task, each with a cursor."""
+    """`MEMBERS` on the first task, each with a cursor that it renews as stock clients do, or it would be forgotten."""
     signed = [cluster.token(f"person-{number}") for number in range(MEMBERS)]
+    clients: list[Client] = []
+    clocks = itertools.count(1)
+
+    async def show(number: int, client: Client) -> None:
+        state = orjson.dumps({"cursor": number})
+        await client.send(Awareness((AwarenessEntry(10_000 + number, next(clocks), state),)))
+
+    async def renew() -> None:
+        while True:
+            await asyncio.sleep(10)
+            for number, client in enumerate(clients):
+                with suppress(ConnectionClosed):
+                    await show(number, client)
+
     async with AsyncExitStack() as stack:
+        renewing = asyncio.create_task(renew())
         for number, each in enumerate(signed):
-            client = Client(cluster.one.websocket_url, document, token=each, hello=False)
-            await stack.enter_async_context(client)
-            await client.send(Awareness((AwarenessEntry(10_000 + number, 1, orjson.dumps({"cursor": number})),)))
+            client = await stack.enter_async_context(
+                Client(cluster.one.websocket_url, document, token=each, hello=False)
+            )
+            await show(number, client)
+            clients.append(client)
         yield
+        renewing.cancel()
 
 
 async def test_presence_is_right_everywhere_within_15_s_of_the_kill_of_a_task_with_everybody_on_it(

@@ -93,15 +93,6 @@ def test_coming_going_waking_up_and_a_new_role_are_changes_and_moving_is_not(ros
     assert not changed()
 
 
-def test_a_seat_may_be_described_anew_but_never_changes_hands(roster: Roster) -> None:
-    roster.enter(1, ALICE, now=0.0)
-    demoted = Person("alice", "Alice", "viewer")
-    roster.describe(1, demoted)
-    assert roster.people(now=1.0)[0].person == demoted
-    with pytest.raises(ValueError, match="somebody else's"):
-        roster.describe(1, BOB)
-
-
 def test_word_of_earlier_activity_takes_nothing_back(roster: Roster) -> None:
     roster.enter(1, ALICE, now=0.0)
     roster.touch(1, now=100.0)
