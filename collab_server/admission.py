@@ -15,6 +15,7 @@ from urllib.parse import parse_qs, unquote
 from auth.identity import Identity, TokenRefused, TokenUncheckable
 from auth.permissions import Action, Permissions, PermissionsUnavailable, Role, Standing, permits
 from auth.standing import is_revoked, role_now
+from auth.tickets import Tickets, TicketsUnavailable
 from auth.tokens import Authenticator
 from collab_server.errors import Close, Refused
 from collab_server.rooms.acknowledgements import Acknowledge
@@ -31,13 +32,14 @@ ACK_SUBPROTOCOL = "yjs.ack"  # the same, and the client understands our own ackn
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What an opening request asks for. `token` is secret: it never appears in a representation of this object."""
+    """What an opening request asks for. Its secrets, `token` and `ticket`, are in no representation of this object."""
 
     document: str
     origin: str | None
     token: str | None
     acknowledge: Acknowledge = Acknowledge.NOTHING
     epoch: int | None = None
+    ticket: str | None = None
 
     def __repr__(self) -> str:
         return f"Opening({self.document!r}, origin={self.origin!r})"
@@ -59,8 +61,9 @@ class Seat:
 def read_opening(target: str, headers: Mapping[str, str]) -> Opening:
     """The opening in a request target and its headers. Raises `Refused` for a path or name that cannot be meant.
 
-    A token is taken from the `Authorization` header, else from `Sec-WebSocket-Protocol: yjs, bearer.<token>` (browsers
-    can set that), else from `?token=` (all that a stock y-websocket client can set).
+    A ticket in `?ticket=` goes before any token. A token is taken from the `Authorization` header, else from
+    `Sec-WebSocket-Protocol: yjs, bearer.<token>` (browsers can set that), else from `?token=` (all that a stock
+    y-websocket client can set).
     """
     path, _, query = target.partition("?")
     name = unquote(path.removeprefix(ENDPOINT))
@@ -74,6 +77,7 @@ def read_opening(target: str, headers: Mapping[str, str]) -> Opening:
         token=_bearer(headers) or _offered_token(offered) or parameters.get("token", [None])[0],
         acknowledge=_acknowledge(offered, parameters.get("ack", [""])[0]),
         epoch=_epoch(parameters.get("epoch", [""])[0]),
+        ticket=parameters.get("ticket", [None])[0],
     )
 
 
@@ -108,11 +112,13 @@ class Admission:
         self,
         authenticator: Authenticator,
         permissions: Permissions,
+        tickets: Tickets,
         catalog: Catalog,
         allowed_origins: frozenset[str],
     ) -> None:
         self._authenticator = authenticator
         self._permissions = permissions
+        self._tickets = tickets
         self._catalog = catalog
         self._allowed_origins = allowed_origins
 
@@ -128,18 +134,30 @@ class Admission:
 
         `check` may refuse someone whose name is known, before anything else is looked up.
         """
-        try:
-            identity = await self._authenticator.authenticate(opening.token, now=now)
-        except TokenUncheckable:
-            raise Refused(Close.RIGHTS_UNKNOWN) from None
-        except TokenRefused as error:
-            raise Refused(Close.UNAUTHORIZED, f"sign in again: {error.reason}") from None
+        identity = await self._identity(opening, now)
         check(identity)
         role = judged(identity, await self._standing(identity.subject, opening.document), opening.document)
         document = await self._document(opening.document, role)
         if opening.epoch is not None and opening.epoch < document.epoch:
             raise Refused(Close.HISTORY_REPLACED)
         return Seat(identity, role, document, end_of(identity, now))
+
+    async def _identity(self, opening: Opening, now: float) -> Identity:
+        try:
+            if opening.ticket is not None:
+                return await self._ticket_holder(opening.ticket, opening.document, now)
+            return await self._authenticator.authenticate(opening.token, now=now)
+        except (TokenUncheckable, TicketsUnavailable):
+            raise Refused(Close.RIGHTS_UNKNOWN) from None
+        except TokenRefused as error:
+            raise Refused(Close.UNAUTHORIZED, f"sign in again: {error.reason}") from None
+
+    async def _ticket_holder(self, secret: str, document: str, now: float) -> Identity:
+        """Uses the ticket up, even one for another document."""
+        ticket = await self._tickets.redeem(secret, now=now)
+        if ticket is None or ticket.document != document:
+            raise TokenRefused("the ticket was used, is too old or is for another document")
+        return ticket.identity
 
     async def _standing(self, subject: str, document: str) -> Standing:
         try:

@@ -24,8 +24,10 @@ from auth.open_access import OpenAuthenticator
 from auth.permissions import Permissions
 from auth.permissions_memory import MemoryPermissions
 from auth.permissions_postgres import PostgresPermissions
+from auth.tickets import Tickets
+from auth.tickets_memory import MemoryTickets
+from auth.tickets_redis import RedisTickets
 from auth.tokens import Authenticator
-from collab_server import big_work
 from collab_server.admin import Admin
 from collab_server.admin_audit import AdminAudit
 from collab_server.admin_cluster import cluster_sections
@@ -52,6 +54,7 @@ from collab_server.redis_calls import RedisCalls
 from collab_server.renewal import Renewals
 from collab_server.rights import Rights
 from collab_server.rights_admin import AdminRights
+from collab_server.rights_tickets import AdminTickets
 from collab_server.rooms.acknowledgements import Acknowledgements
 from collab_server.rooms.bounds import RoomBounds
 from collab_server.rooms.offload import Offload
@@ -64,6 +67,7 @@ from collab_server.rooms.room import Room
 from collab_server.rooms.triggers import RoomRules
 from collab_server.server import Server
 from collab_server.settings import Auth, Settings
+from collab_server.splitters import started_offload
 from collab_server.tasks import Tasks
 from collab_server.telemetry import Metrics
 from collab_server.wire.awareness import AwarenessLimits
@@ -90,7 +94,7 @@ from persistence.quarantine_postgres import PostgresQuarantine
 from persistence.recorder import Recorder
 from persistence.restore import Restorer
 from persistence.rulings_postgres import PostgresRulings
-from persistence.sandbox import Sandbox, SandboxFailed
+from persistence.sandbox import Sandbox
 from presence.directory import Directory
 from presence.directory_memory import MemoryDirectory
 from presence.directory_redis import RedisDirectory
@@ -139,7 +143,7 @@ async def assembled(
         )
         recorder.start()
         stack.push_async_callback(recorder.stop)
-        offload = await _offload(settings, stack)
+        offload = await started_offload(settings, stack)
         registry = await _registry(settings, pool, blobs, bus, journal, recorder, offload, metrics, stack)
         health = Health({"database": journal.ping, "objects": blobs.ping, "bus": bus.ping}, metrics)
         await health.check()
@@ -153,7 +157,8 @@ async def assembled(
         # Guests are somebody new each time: nothing is stored about them.
         permissions: Permissions = MemoryPermissions() if settings.auth is Auth.OPEN else PostgresPermissions(pool)
         catalog = PostgresCatalog(pool)
-        admission = Admission(authenticator, permissions, catalog, frozenset(settings.allowed_origins))
+        tickets = await _tickets(settings, stack)
+        admission = Admission(authenticator, permissions, tickets, catalog, frozenset(settings.allowed_origins))
         rights = Rights(permissions, catalog, control, metrics, max_age_s=settings.rights_max_age_s)
         bus.on_reconnect.append(rights.look_soon)
         handover = Handover(control, neighbours, registry, catalog, metrics)
@@ -189,7 +194,8 @@ async def assembled(
             ),
             AdminQuarantine(quarantine, Reinstatement(registry, quarantine, offload), audit),
             AdminPresence(directory),
-            AdminRights(permissions, rights),
+            AdminRights(permissions, rights, audit),
+            AdminTickets(tickets, settings.internal_key, audit),
         ]
         await control.start()  # known to the others before it is ready: a rolling restart goes on at that moment
         stack.push_async_callback(control.close)
@@ -295,6 +301,15 @@ async def _directory(settings: Settings, task_id: str, stack: AsyncExitStack) ->
     return RedisDirectory(task_id, calls.call)
 
 
+async def _tickets(settings: Settings, stack: AsyncExitStack) -> Tickets:
+    if settings.redis_url is None:
+        return MemoryTickets()
+    calls = RedisCalls(settings.redis_url.get_secret_value(), "tickets")
+    await calls.start()
+    stack.push_async_callback(calls.close)
+    return RedisTickets(calls.call, keys=settings.bus_keys)
+
+
 async def _authenticator(
     settings: Settings, announce: Announce, stack: AsyncExitStack
 ) -> tuple[Authenticator, DevKeys | None]:
@@ -316,23 +331,6 @@ async def _authenticator(
         stack.push_async_callback(authenticator.close)
         started(detail)
     return authenticator, dev_keys
-
-
-async def _offload(settings: Settings, stack: AsyncExitStack) -> Offload:
-    # Workers of its own: who opens a big document shall not wait for the checkpoint of another.
-    splitters = Sandbox(
-        max_workers=settings.big_document_workers,
-        memory_bytes=settings.checkpoint_worker_bytes,
-        preload=(big_work.__name__,),
-    )
-    stack.push_async_callback(splitters.close)
-    try:
-        await splitters.start()  # to begin one later would stop the loop for 30 ms
-    except SandboxFailed as failure:
-        raise ConfigurationError(
-            f"worker processes do not start ({failure}): check COLLAB_CHECKPOINT_WORKER_BYTES"
-        ) from failure
-    return Offload(splitters, big_update_bytes=settings.big_update_bytes, timeout_s=settings.checkpoint_timeout_s)
 
 
 async def _registry(

@@ -2,53 +2,54 @@
 
 Each change is committed before its word is said, so whoever hears the word finds it. The facade will do the same to the
 same tables; whoever changes them by hand says the word with `POST /rights/look`. Part of `admin`, which guards the
-paths; who did what is logged.
+paths; who did what is audited.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
-import orjson
-import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from auth.permissions import Permissions, PermissionsUnavailable, Role
+from collab_server.admin_answers import BadRequest, Endpoint, Guard, answered, content_of, json_answer
+from collab_server.admin_audit import AdminAudit
 from collab_server.admission import DOCUMENT_NAME
 from collab_server.rights import Rights
 
-log = structlog.get_logger(__name__)
-
 LONGEST_SUBJECT = 128  # characters, as in tokens
-MAX_BODY_BYTES = 4_096
-
-Endpoint = Callable[[Request], Awaitable[Response]]
-
-
-class BadRequest(Exception):
-    """What was asked cannot be meant; the message says what is expected."""
 
 
 class AdminRights:
     """The paths below `/documents`, `/people` and `/rights`."""
 
-    def __init__(self, permissions: Permissions, rights: Rights, wall_clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        permissions: Permissions,
+        rights: Rights,
+        audit: AdminAudit,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
         self._permissions = permissions
         self._rights = rights
+        self._audit = audit
         self._wall_clock = wall_clock
 
-    def routes(self, guard: Callable[[Endpoint], Endpoint]) -> list[Route]:
+    def routes(self, guard: Guard) -> list[Route]:
         """The paths, each behind `guard`, which puts the operator's subject into `request.state.operator`."""
         grant = "/documents/{document}/grants/{subject:path}"
+
+        def act(action: str, endpoint: Endpoint) -> Endpoint:
+            return guard(self._audit.audited(action, answered(endpoint, PermissionsUnavailable)))
+
         return [
-            Route(grant, guard(answered(self._grant)), methods=["PUT"]),
-            Route(grant, guard(answered(self._withdraw)), methods=["DELETE"]),
-            Route("/people/{subject:path}/revoke", guard(answered(self._revoke)), methods=["POST"]),
-            Route("/rights/look", guard(answered(self._look)), methods=["POST"]),
+            Route(grant, act("grant", self._grant), methods=["PUT"]),
+            Route(grant, act("withdraw", self._withdraw), methods=["DELETE"]),
+            Route("/people/{subject:path}/revoke", act("revoke", self._revoke), methods=["POST"]),
+            Route("/rights/look", act("look", self._look), methods=["POST"]),
         ]
 
     async def _grant(self, request: Request) -> Response:
@@ -65,7 +66,7 @@ class AdminRights:
         document, subject = document_name(request.path_params["document"]), subject_id(request.path_params["subject"])
         before = await self._permissions.set_role(subject, document, role)
         self._rights.changed(document=document, subject=subject)
-        log.warning("role_set", document=document, subject=subject, role=role, before=before, by=_operator(request))
+        request.state.result = {"role": role, "before": before}
         return json_answer({"document": document, "subject": subject, "role": role, "before": before})
 
     async def _revoke(self, request: Request) -> Response:
@@ -75,7 +76,7 @@ class AdminRights:
             raise BadRequest("before is a time in Unix seconds, now at the latest")
         await self._permissions.revoke_tokens(subject, float(before))
         self._rights.changed(subject=subject)
-        log.warning("tokens_revoked", subject=subject, before=before, by=_operator(request))
+        request.state.result = {"revoked_before": before}
         return json_answer({"subject": subject, "revoked_before": before})
 
     async def _look(self, request: Request) -> Response:
@@ -86,22 +87,6 @@ class AdminRights:
             subject=None if subject is None else subject_id(subject),
         )
         return json_answer({"document": document, "subject": subject}, 202)
-
-
-async def content_of(request: Request) -> Mapping[str, Any]:
-    """The JSON object in the body, an empty one for no body. Raises BadRequest."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise BadRequest(f"send at most {MAX_BODY_BYTES} bytes")
-    try:
-        content = orjson.loads(body or b"{}")
-    except ValueError:
-        raise BadRequest("the body is not JSON") from None
-    if not isinstance(content, dict):
-        raise BadRequest("the body is a JSON object")
-    return content
 
 
 def document_name(name: object) -> str:
@@ -116,26 +101,3 @@ def subject_id(subject: object) -> str:
     if not isinstance(subject, str) or not 0 < len(subject) <= LONGEST_SUBJECT or not subject.isprintable():
         raise BadRequest(f"a subject is 1 to {LONGEST_SUBJECT} printable characters")
     return subject
-
-
-def answered(endpoint: Endpoint) -> Endpoint:
-    """What cannot be meant, and a store that is away, are answers, not tracebacks."""
-
-    async def told(request: Request) -> Response:
-        try:
-            return await endpoint(request)
-        except BadRequest as error:
-            return json_answer({"error": str(error)}, 400)
-        except PermissionsUnavailable:
-            return json_answer({"error": "rights cannot be changed now: try again"}, 503)
-
-    return told
-
-
-def json_answer(content: object, status: int = 200) -> Response:
-    """`content` as JSON that nobody keeps."""
-    return Response(orjson.dumps(content), status, media_type="application/json", headers={"Cache-Control": "no-store"})
-
-
-def _operator(request: Request) -> str:
-    return str(request.state.operator)

@@ -16,6 +16,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, SecretStr, field_validat
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MIB = 1024 * 1024
+SHORTEST_KEY = 32
 
 
 class Auth(StrEnum):
@@ -56,6 +57,9 @@ class Settings(BaseSettings):
         (), description="Web origins whose pages may connect, by comma, compared exactly; `dev` adds its own page."
     )
 
+    internal_key: SecretStr | None = Field(
+        None, description="Lets a facade fetch connection tickets from the admin port; unset: operators only."
+    )
     rights_max_age_s: PositiveFloat = Field(
         30, description="Longest time a seat may rest on rights that have changed, should no word of it arrive."
     )
@@ -219,6 +223,8 @@ class Settings(BaseSettings):
             found.append("COLLAB_AUTH=cognito needs COLLAB_JWT_CLIENT_IDS.")
         if not all(self.bus_keys) or len(self.bus_keys) > 2:
             found.append("COLLAB_BUS_KEY is one key, or two with a comma between them.")
+        if self.internal_key is not None and len(self.internal_key.get_secret_value()) < SHORTEST_KEY:
+            found.append(f"COLLAB_INTERNAL_KEY must have {SHORTEST_KEY} characters or more.")
         if self.warn_document_bytes > self.max_document_bytes:
             found.append("COLLAB_WARN_DOCUMENT_BYTES must not be above COLLAB_MAX_DOCUMENT_BYTES.")
         return found

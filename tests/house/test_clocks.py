@@ -21,6 +21,7 @@ ALLOWED = {
     "collab_server/admin.py": "a token's end",
     "collab_server/attendance.py": "since when somebody is here, as people are told",
     "collab_server/rights_admin.py": "before when tokens are void",
+    "collab_server/rights_tickets.py": "a ticket's end",
     "commands/token.py": "a token's end",
     "rest_api/sign_in.py": "a token's end",
     "persistence/quarantine_memory.py": "how long a row is kept",

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from auth.identity import Identity, TokenRefused
 from auth.permissions import Role
 from auth.permissions_memory import MemoryPermissions
+from auth.tickets import GOOD_FOR_S, Ticket, Tickets, TicketsUnavailable
+from auth.tickets_memory import MemoryTickets
 from collab_server.admission import DOCUMENT_NAME, Admission, Opening, read_opening
 from collab_server.errors import Close, Refused
 from collab_server.rooms.acknowledgements import Acknowledge
@@ -98,7 +100,7 @@ def test_acknowledgements_come_only_to_those_that_ask_for_them(
 
 
 def test_an_opening_does_not_show_its_token() -> None:
-    shown = opening("/ws/demo?token=secret", Origin=ORIGIN)
+    shown = opening("/ws/demo?token=secret&ticket=secret", Origin=ORIGIN)
     assert "secret" not in f"{shown!r} {shown}"
     assert "demo" in repr(shown)
 
@@ -119,10 +121,16 @@ class OneToken:
 
 
 def admission(
-    catalog: MemoryCatalog, *, grants: dict[str, Role] | None = None, stored: dict[tuple[str, str], Role] | None = None
+    catalog: MemoryCatalog,
+    *,
+    grants: dict[str, Role] | None = None,
+    stored: dict[tuple[str, str], Role] | None = None,
+    permissions: MemoryPermissions | None = None,
+    tickets: Tickets | None = None,
 ) -> Admission:
-    identity = Identity("ada", "Ada", grants=grants or {})
-    return Admission(OneToken(identity), MemoryPermissions(stored or {}), catalog, frozenset({ORIGIN}))
+    identity = Identity("ada", "Ada", grants=grants or {}, issued_at=NOW - 100)
+    permissions = permissions or MemoryPermissions(stored or {})
+    return Admission(OneToken(identity), permissions, tickets or MemoryTickets(), catalog, frozenset({ORIGIN}))
 
 
 async def refusal_of(seats: Admission, target: str) -> Close:
@@ -175,3 +183,66 @@ async def test_a_token_that_is_refused_is_unauthorized_before_anything_is_made(t
     catalog = MemoryCatalog()
     assert await refusal_of(admission(catalog, grants={"*": Role.OWNER}), target) is Close.UNAUTHORIZED
     assert await catalog.find("demo") is None
+
+
+async def test_a_token_issued_before_its_subjects_tokens_were_revoked_is_refused() -> None:
+    permissions = MemoryPermissions()
+    seats = admission(MemoryCatalog(), grants={"*": Role.OWNER}, permissions=permissions)
+    await permissions.revoke_tokens("ada", NOW - 100)
+    await seats.admit(opening("/ws/demo?token=good"), NOW)
+    await permissions.revoke_tokens("ada", NOW - 99)
+    assert await refusal_of(seats, "/ws/demo?token=good") is Close.UNAUTHORIZED
+
+
+async def ticket_for(
+    tickets: Tickets, document: str = "demo", *, at_most: Role | None = None, ends_at: float = NOW + 900
+) -> str:
+    identity = Identity("bob", "Bob", expires_at=ends_at, issued_at=NOW, at_most=at_most)
+    return f"/ws/demo?ticket={await tickets.issue(identity, document, now=NOW)}&token=good"
+
+
+async def test_a_ticket_lets_its_holder_in_once_and_no_token_beside_it_counts() -> None:
+    tickets = MemoryTickets()
+    seats = admission(MemoryCatalog(), grants={"*": Role.OWNER}, stored={("bob", "demo"): Role.EDITOR}, tickets=tickets)
+    target = await ticket_for(tickets)
+    seat = await seats.admit(opening(target), NOW)
+    assert (seat.identity.subject, seat.role, seat.ends_at) == ("bob", Role.EDITOR, NOW + 900)
+    assert await refusal_of(seats, target) is Close.UNAUTHORIZED
+
+
+async def test_a_ticket_gives_no_more_than_is_stored_when_it_is_used_nor_than_its_bound() -> None:
+    tickets, permissions, catalog = MemoryTickets(), MemoryPermissions(), MemoryCatalog()
+    await catalog.find_or_create("demo")
+    seats = admission(catalog, permissions=permissions, tickets=tickets)
+    assert await refusal_of(seats, await ticket_for(tickets)) is Close.FORBIDDEN
+    await permissions.set_role("bob", "demo", Role.VIEWER)
+    assert (await seats.admit(opening(await ticket_for(tickets, at_most=Role.OWNER)), NOW)).role is Role.VIEWER
+    await permissions.set_role("bob", "demo", Role.OWNER)
+    assert (await seats.admit(opening(await ticket_for(tickets, at_most=Role.COMMENTER)), NOW)).role is Role.COMMENTER
+    waiting = await ticket_for(tickets)
+    await permissions.revoke_tokens("bob", NOW + 1)
+    assert await refusal_of(seats, waiting) is Close.UNAUTHORIZED
+
+
+async def test_a_ticket_for_another_document_too_old_or_ended_is_refused() -> None:
+    tickets = MemoryTickets()
+    seats = admission(MemoryCatalog(), stored={("bob", "demo"): Role.EDITOR}, tickets=tickets)
+    assert await refusal_of(seats, await ticket_for(tickets, "other")) is Close.UNAUTHORIZED
+    assert await refusal_of(seats, await ticket_for(tickets, ends_at=NOW)) is Close.UNAUTHORIZED
+    assert await refusal_of(seats, "/ws/demo?ticket=nonsense&token=good") is Close.UNAUTHORIZED
+    late = await ticket_for(tickets)
+    with pytest.raises(Refused) as refusal:
+        await seats.admit(opening(late), NOW + GOOD_FOR_S)
+    assert refusal.value.reason is Close.UNAUTHORIZED
+
+
+class TicketsAway(MemoryTickets):
+    """Where nobody answers."""
+
+    async def redeem(self, secret: str, *, now: float) -> Ticket | None:
+        raise TicketsUnavailable("away")
+
+
+async def test_while_tickets_cannot_be_found_their_holders_are_asked_to_try_again() -> None:
+    seats = admission(MemoryCatalog(), grants={"*": Role.OWNER}, tickets=TicketsAway())
+    assert await refusal_of(seats, "/ws/demo?ticket=any") is Close.RIGHTS_UNKNOWN

@@ -79,6 +79,12 @@ def test_a_value_that_cannot_be_meant_is_refused_by_name(
         Settings()
 
 
+def test_an_internal_key_that_could_be_guessed_is_a_problem() -> None:
+    for key, problems in (("", []), ("hunter2", ["COLLAB_INTERNAL_KEY must have 32 characters or more."])):
+        settings = Settings(auth="open", internal_key=key or None)
+        assert [problem for problem in settings.problems() if "INTERNAL" in problem] == problems
+
+
 def test_secrets_do_not_show_when_settings_are_printed() -> None:
     settings = Settings(
         database_url="postgresql://someone:hunter2@db/x", redis_url="redis://:hunter2@r", bus_key="hunter2"
