@@ -33,7 +33,7 @@ async def _dev(settings: Settings, stop: Stop, crashed: list[RefusedUpdate]) -> 
     settings = settings.model_copy(update={"allowed_origins": (*settings.allowed_origins, *own_pages)})
     async with assembled(settings, lines, crashed) as parts:
         shown = playground(f"ws://{settings.host}:{parts.server.port}/ws", settings.auth)
-        app = create_app(shown, sign_in_by_name(parts.dev_keys))
+        app = create_app(shown, sign_in_by_name(parts.sign_in.dev_keys))
         page = HttpPort(app, settings.host, settings.http_port, "COLLAB_HTTP_PORT")
         with lines("Web page") as started:
             await page.start()

@@ -48,7 +48,7 @@ def test_only_settings_reads_the_environment() -> None:
     assert readers == {"collab_server/settings.py"}
 
 
-def test_only_the_assembly_names_adapters() -> None:
+def test_only_one_module_names_adapters() -> None:
     adapter = re.compile(r"_(postgres|redis|memory|directory|s3)$|^auth\.(cognito|jwks|dev_keys|open_access)$")
     named = {
         str(path.relative_to(ROOT))
@@ -57,7 +57,7 @@ def test_only_the_assembly_names_adapters() -> None:
         and any(adapter.search(name) and name.split(".")[0] in PACKAGES for name in imports(path))
         and not adapter.search(path.stem)
     }
-    assert named == {"collab_server/assembly.py"}
+    assert named == {"collab_server/adapters.py"}
 
 
 def test_git_holds_no_bundle_no_address_of_a_registry_and_no_path_of_a_machine() -> None:
