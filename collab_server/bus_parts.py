@@ -12,9 +12,12 @@ from uuid import UUID
 
 import structlog
 
-from collab_server.bus import Envelope, Receive
+from collab_server.bus import Envelope, EnvelopeKind, Receive
 
 log = structlog.get_logger(__name__)
+
+AWARENESS_BYTES = 256 * 1024
+"""Behind so much no awareness is queued: who lives shows itself again, and after an outage all are told of."""
 
 ENVELOPE_BYTES = 200
 """What an envelope costs in the queue beside its body."""
@@ -40,6 +43,8 @@ class OutgoingQueue:
     def put(self, envelope: Envelope) -> None:
         """Append; an envelope above the whole bound is dropped itself and costs the others nothing."""
         size = len(envelope.body) + ENVELOPE_BYTES
+        if self.queued_bytes > AWARENESS_BYTES and envelope.kind is EnvelopeKind.AWARENESS:
+            return  # it would be old before it is sent, and would push updates out
         if size > self._max_bytes:
             self.dropped += 1
             return

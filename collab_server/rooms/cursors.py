@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from collab_server.bus import Bus, Envelope, EnvelopeKind, Heading
+from collab_server.bus import Bus, Envelope, Heading
 from collab_server.errors import Close, Refused
 from collab_server.rooms.broadcast import Broadcast
+from collab_server.rooms.far_lane import FarLane
 from collab_server.rooms.member import Member
 from collab_server.telemetry import Metrics
-from collab_server.wire.awareness import AwarenessEntry, AwarenessLimits, decode_entries, encode_entries, in_batches
+from collab_server.wire.awareness import AwarenessEntry, AwarenessLimits, decode_entries, in_batches
 from collab_server.wire.messages import REMOVED, Awareness
 from presence.identity_state import stamp, user_of
 from presence.state import AwarenessStates
@@ -34,9 +35,8 @@ class Cursors:
         limits: AwarenessLimits,
         max_ids: int,
     ) -> None:
-        self._heading = heading
         self._broadcast = broadcast
-        self._bus = bus
+        self.far = FarLane(heading, bus)
         self._metrics = metrics
         self._limits = limits
         self._states = AwarenessStates(max_ids=max_ids)
@@ -101,7 +101,7 @@ class Cursors:
         entries = _entries(outcome.accepted)
         self._broadcast.send_states(entries)
         if not isinstance(owner, str):
-            self._publish(entries)
+            self.far.send(entries)
         return True
 
     def shown_by(self, client_id: int) -> tuple[str, Member | None] | None:
@@ -125,7 +125,7 @@ class Cursors:
         """Take the cursors of someone who left from everyone's screen."""
         if entries := _nulls(self._states.remove_owner(member)):
             self._broadcast.send_states(entries)
-            self._publish(entries)
+            self.far.send(entries)
 
     def forget_task(self, task_id: str) -> None:
         """Take the cursors of a task that is gone from the screens of this one; each task does so for itself."""
@@ -155,17 +155,11 @@ class Cursors:
         told_gone = self._states.told_gone(states)
         self._show(envelope.origin, states, now)
         if told_gone:  # they live after all: members here will not take it from this state, only from a later one
-            self._publish(_nulls(told_gone))
+            self.far.send(_nulls(told_gone))
 
     def publish_all(self) -> None:
         """Tell the other tasks of every member of this one."""
-        self._publish(_entries(self._states.snapshot(local_only=True)))
-
-    def _publish(self, entries: tuple[AwarenessEntry, ...]) -> None:
-        if self._bus.is_alone:
-            return
-        for batch in in_batches(entries):
-            self._bus.publish(self._heading.over(EnvelopeKind.AWARENESS, encode_entries(batch)))
+        self.far.send(_entries(self._states.snapshot(local_only=True)))
 
 
 def _nulls(gone: Iterable[tuple[int, int]]) -> tuple[AwarenessEntry, ...]:

@@ -358,6 +358,7 @@ class Room:
 
     def dropped(self) -> None:
         """The room is no more: nothing of it may happen later."""
+        self.cursors.far.flush()
         self.sentinel.close()
         self._peers.close()
 
