@@ -190,9 +190,9 @@ async def assembled(
         rulings = PostgresRulings(pool)
         sections = [
             *cluster_sections(
-                server, control, neighbours, health, heartbeat, recorder, catalog, rulings, audit, stop_asked.set
+                server, control, neighbours, health, heartbeat, recorder, catalog, rulings, stop_asked.set
             ),
-            AdminQuarantine(quarantine, Reinstatement(registry, quarantine, offload), audit),
+            AdminQuarantine(quarantine, Reinstatement(registry, quarantine, offload)),
             AdminPresence(directory),
             AdminRights(permissions, rights, audit),
             AdminTickets(tickets, settings.internal_key, audit),
@@ -203,7 +203,7 @@ async def assembled(
         stack.callback(neighbours.say_leaving)
         with announce("Admin port") as started:
             admin = HttpPort(
-                Admin(server, recorder, bus, health, heartbeat, authenticator, sections).app(),
+                Admin(server, recorder, bus, health, heartbeat, authenticator, audit, sections).app(),
                 settings.host,
                 settings.admin_port,
                 "COLLAB_ADMIN_PORT",
