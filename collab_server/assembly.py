@@ -194,8 +194,8 @@ async def assembled(
             ),
             AdminQuarantine(quarantine, Reinstatement(registry, quarantine, offload)),
             AdminPresence(directory),
-            AdminRights(permissions, rights, audit),
-            AdminTickets(tickets, settings.internal_key, audit),
+            AdminRights(permissions, rights),
+            AdminTickets(tickets, settings.internal_key),
         ]
         await control.start()  # known to the others before it is ready: a rolling restart goes on at that moment
         stack.push_async_callback(control.close)
