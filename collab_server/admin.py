@@ -21,6 +21,7 @@ from starlette.routing import Route
 from auth.identity import TokenRefused
 from auth.tokens import Authenticator
 from collab_server.admin_answers import Endpoint, Section, json_answer
+from collab_server.admin_audit import AdminAudit
 from collab_server.bus import Bus
 from collab_server.health import STUCK_AFTER_S, Health
 from collab_server.heartbeat import Heartbeat
@@ -41,6 +42,7 @@ class Admin:
         health: Health,
         heartbeat: Heartbeat,
         authenticator: Authenticator,
+        audit: AdminAudit,
         sections: Sequence[Section],
     ) -> None:
         self._server = server
@@ -49,7 +51,8 @@ class Admin:
         self._health = health
         self._heartbeat = heartbeat
         self._authenticator = authenticator
-        self._sections = sections
+        self._audit = audit
+        self._sections = [audit, *sections]
 
     def app(self) -> Starlette:
         """The ASGI application."""
@@ -88,6 +91,9 @@ class Admin:
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     def _for_admins(self, endpoint: Endpoint) -> Endpoint:
+        """For a token of the group `admin` only, and audited if it changes something."""
+        audited = self._audit.audited(endpoint)
+
         async def guarded(request: Request) -> Response:
             scheme, _, token = request.headers.get("authorization", "").partition(" ")
             try:
@@ -99,6 +105,6 @@ class Admin:
             if ADMIN_GROUP not in identity.groups:
                 return json_answer({"error": "this needs a token of the group admin"}, 403)
             request.state.operator = identity.subject
-            return await endpoint(request)
+            return await audited(request)
 
         return guarded

@@ -27,7 +27,9 @@ class Section(Protocol):
     """A part of the private port."""
 
     def routes(self, guard: Guard) -> list[Route]:
-        """Its paths, each behind `guard`, which puts the operator's subject into `request.state.operator`."""
+        """Its paths, each behind `guard`, which puts the operator's subject into `request.state.operator` and audits
+        what changes something; `request.state.result` is what the audit keeps of how it went.
+        """
 
 
 def json_answer(content: object, status: int = 200) -> Response:

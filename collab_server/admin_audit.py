@@ -1,7 +1,7 @@
 """The audit of the private port: every act of an operator is noted before it takes effect, and how it ended after.
 
 What cannot be noted is not done: 503. An act whose task dies over it keeps a row without an outcome. Must never note a
-token. Part of `admin`, used by every section that acts.
+token. Part of `admin`, which puts every path behind it that changes something.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from persistence.audit import LARGEST_ID, AdminAction, Audit, AuditUnavailable, 
 log = structlog.get_logger(__name__)
 
 USUAL_PAGE, LARGEST_PAGE = 50, 500
+READING = frozenset({"GET", "HEAD"})
 TARGET_PARTS = 2  # of a path: "rooms/demo" of /rooms/demo/kick
 
 
@@ -73,27 +74,24 @@ class AdminAudit:
             except AuditUnavailable as failure:  # it is done, and that it was begun is noted
                 log.error("audit_outcome_lost", audit=number, outcome=act.outcome, cause=str(failure))
 
-    def audited(self, action: str, endpoint: Endpoint) -> Endpoint:
-        """`endpoint` with a row for each call: what was asked in path and body, and the status it ended with.
+    def audited(self, endpoint: Endpoint) -> Endpoint:
+        """`endpoint` with a row for each call that may change something: what was asked, and the status it ended with.
 
         It may leave a mapping in `request.state.result`, which is kept, and marked partial if that says so.
         """
 
         async def noted(request: Request) -> Response:
+            if request.method in READING:
+                return await endpoint(request)
             detail = {name: str(value) for name, value in request.path_params.items()} | dict(await content_of(request))
             target = "/".join(request.url.path.strip("/").split("/")[:TARGET_PARTS])
             if not is_name(target):
                 return json_answer({"error": "nothing is called that"}, 404)
-            async with self.record(request.state.operator, action, target, detail) as act:
+            async with self.record(request.state.operator, _action(request), target, detail) as act:
                 response = await endpoint(request)
                 result = getattr(request.state, "result", {})
-                act.outcome, act.result = (
-                    _outcome(response.status_code, result),
-                    {
-                        "status": response.status_code,
-                        **result,
-                    },
-                )
+                act.outcome = _outcome(response.status_code, result)
+                act.result = {"status": response.status_code, **result}
             return response
 
         return answered(noted, AuditUnavailable)
@@ -112,6 +110,12 @@ class AdminAudit:
         rows = await self._audit.newest(target, operator, before, limit)
         more = rows[-1].id if len(rows) == limit else None
         return json_answer({"actions": [_plain(row) for row in rows], "before": more})
+
+
+def _action(request: Request) -> str:
+    """The last word of the path that is no parameter, whatever parameters hold: "kick"; "delete grants"."""
+    words = [part for part in request.scope["route"].path.split("/") if part and not part.startswith("{")]
+    return str(words[-1]) if request.method == "POST" else f"{request.method.lower()} {words[-1]}"
 
 
 def _outcome(status: int, result: Mapping[str, Any]) -> str:

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from collab_server.admin_answers import Section
-from collab_server.admin_audit import AdminAudit
 from collab_server.admin_rooms import AdminRooms
 from collab_server.admin_tasks import AdminTasks
 from collab_server.cluster_acts import ClusterActs
@@ -30,16 +29,14 @@ def cluster_sections(
     recorder: Recorder,
     catalog: Catalog,
     rulings: Rulings,
-    audit: AdminAudit,
     stop: Callable[[], None],
 ) -> list[Section]:
-    """Rooms, tasks, and the audit log. `stop` ends this task in good order."""
+    """Rooms and tasks. `stop` ends this task in good order."""
     settings, registry = server.settings, server.registry
     cluster = Cluster(control, neighbours, settings.admin_answer_timeout_s, lambda: health.states["bus"].ok)
     rooms = ClusterRooms(cluster, registry)
     acts = ClusterActs(cluster, rooms, registry, catalog, rulings, settings.checkpoint_timeout_s)
     return [
-        AdminRooms(rooms, acts, audit),
-        AdminTasks(cluster, server, recorder, heartbeat, audit, stop),
-        audit,
+        AdminRooms(rooms, acts),
+        AdminTasks(cluster, server, recorder, heartbeat, stop),
     ]

@@ -150,12 +150,12 @@ async def assembled(
         audit = AdminAudit(stored.audit, bus.task_id)
         sections = [
             *cluster_sections(
-                server, control, neighbours, health, heartbeat, recorder, catalog, stored.rulings, audit, stop_asked.set
+                server, control, neighbours, health, heartbeat, recorder, catalog, stored.rulings, stop_asked.set
             ),
-            AdminQuarantine(stored.quarantine, Reinstatement(registry, stored.quarantine, offload), audit),
+            AdminQuarantine(stored.quarantine, Reinstatement(registry, stored.quarantine, offload)),
             AdminPresence(directory),
-            AdminRights(permissions, rights, audit),
-            AdminTickets(tickets, settings.internal_key, audit),
+            AdminRights(permissions, rights),
+            AdminTickets(tickets, settings.internal_key),
         ]
         await control.start()  # known to the others before it is ready: a rolling restart goes on at that moment
         stack.push_async_callback(control.close)
@@ -163,7 +163,7 @@ async def assembled(
         stack.callback(neighbours.say_leaving)
         with announce("Admin port") as started:
             admin = HttpPort(
-                Admin(server, recorder, bus, health, heartbeat, sign_in.authenticator, sections).app(),
+                Admin(server, recorder, bus, health, heartbeat, sign_in.authenticator, audit, sections).app(),
                 settings.host,
                 settings.admin_port,
                 "COLLAB_ADMIN_PORT",

@@ -16,7 +16,6 @@ from starlette.routing import Route
 
 from auth.permissions import Permissions, PermissionsUnavailable, Role
 from collab_server.admin_answers import BadRequest, Endpoint, Guard, answered, content_of, json_answer
-from collab_server.admin_audit import AdminAudit
 from collab_server.admission import DOCUMENT_NAME
 from collab_server.rights import Rights
 
@@ -30,26 +29,24 @@ class AdminRights:
         self,
         permissions: Permissions,
         rights: Rights,
-        audit: AdminAudit,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._permissions = permissions
         self._rights = rights
-        self._audit = audit
         self._wall_clock = wall_clock
 
     def routes(self, guard: Guard) -> list[Route]:
         """The paths, each behind `guard`, which puts the operator's subject into `request.state.operator`."""
         grant = "/documents/{document}/grants/{subject:path}"
 
-        def act(action: str, endpoint: Endpoint) -> Endpoint:
-            return guard(self._audit.audited(action, answered(endpoint, PermissionsUnavailable)))
+        def act(endpoint: Endpoint) -> Endpoint:
+            return guard(answered(endpoint, PermissionsUnavailable))
 
         return [
-            Route(grant, act("grant", self._grant), methods=["PUT"]),
-            Route(grant, act("withdraw", self._withdraw), methods=["DELETE"]),
-            Route("/people/{subject:path}/revoke", act("revoke", self._revoke), methods=["POST"]),
-            Route("/rights/look", act("look", self._look), methods=["POST"]),
+            Route(grant, act(self._grant), methods=["PUT"]),
+            Route(grant, act(self._withdraw), methods=["DELETE"]),
+            Route("/people/{subject:path}/revoke", act(self._revoke), methods=["POST"]),
+            Route("/rights/look", act(self._look), methods=["POST"]),
         ]
 
     async def _grant(self, request: Request) -> Response:

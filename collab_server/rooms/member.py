@@ -324,7 +324,8 @@ class Member:
             self.awaiting_sync = False  # asked again when it may write again
         if not self._denied and not isinstance(message, SyncStep2):
             self._denied = True
-            self.send(PermissionDenied(READ_ONLY))
+            frozen = permits(self._role, Action.WRITE_DOCUMENT)
+            self.send(PermissionDenied(FROZEN if frozen else READ_ONLY))
 
     def _synchronise(self, message: SyncStep1, now: float) -> None:
         if self.outbox.congested:  # an answer may be a whole document: many unread ones would fill the memory

@@ -6,14 +6,12 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from collab_server.admin_audit import AdminAudit
 from collab_server.bus_memory import MemoryNetwork
 from collab_server.cluster_acts import ClusterActs
 from collab_server.cluster_rooms import Cluster, ClusterRooms
 from collab_server.control import Control
 from collab_server.neighbours import Neighbours
 from collab_server.rooms.triggers import RoomRules
-from persistence.audit_memory import MemoryAudit
 from tests.unit.collab_server.rooms.parts import RULES, House, house, until
 
 
@@ -26,8 +24,6 @@ class Task:
     cluster: Cluster
     rooms: ClusterRooms
     acts: ClusterActs
-    kept: MemoryAudit
-    audit: AdminAudit
     connected: list[bool]
 
     @property
@@ -42,7 +38,7 @@ class Task:
 @asynccontextmanager
 async def cluster_of(number: int, *, timeout_s: float = 5.0, rules: RoomRules = RULES) -> AsyncIterator[list[Task]]:
     """That many tasks that know each other."""
-    network, tasks, kept = MemoryNetwork(), list[Task](), MemoryAudit()
+    network, tasks = MemoryNetwork(), list[Task]()
     async with AsyncExitStack() as stack:
         for _ in range(number):
             first = tasks[0].at if tasks else None
@@ -55,7 +51,7 @@ async def cluster_of(number: int, *, timeout_s: float = 5.0, rules: RoomRules = 
             acts = ClusterActs(cluster, rooms, at.registry, at.catalog, at.rulings, 60.0)
             await control.start()
             stack.push_async_callback(control.close)
-            tasks.append(Task(at, network, cluster, rooms, acts, kept, AdminAudit(kept, at.bus.task_id), connected))
+            tasks.append(Task(at, network, cluster, rooms, acts, connected))
         for task in tasks:
             task.cluster.neighbours.say_alive()
         await until(lambda: all(len(task.cluster.neighbours.living) == number - 1 for task in tasks))
