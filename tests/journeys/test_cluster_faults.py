@@ -20,16 +20,16 @@ import redis.asyncio
 
 from chaos.checker import Verdict
 from tests.services.crowd import EQUAL_WITHIN_S, Crowd
-from tests.services.faulty_cluster import Cluster, loop_lag
+from tests.services.faulty_cluster import Cluster, loop_lag, waited_s
 from tests.services.redis import RedisServer
 from tests.services.running import admin_get, until
 
 pytestmark = [pytest.mark.xdist_group("cluster"), pytest.mark.timeout(600)]
 
 IS_LARGE = "COLLAB_TEST_CLUSTER" in os.environ
-PARTED_S = 30.0 if IS_LARGE else 2.0
-BAD_FOR_S = 30.0 if IS_LARGE else 2.0
-REDIS_AWAY_S = (0.1, 1.0, 5.0, 30.0, 60.0) if IS_LARGE else (0.1, 1.5)
+PARTED_S = 30.0 if IS_LARGE else 1.5
+BAD_FOR_S = 30.0 if IS_LARGE else 1.5
+REDIS_AWAY_S = (0.1, 1.0, 5.0, 30.0, 60.0) if IS_LARGE else (0.1, 1.2)
 LONGEST_LAG_S = 0.1
 REFUSED = re.compile(r'^collab_bus_(?:refused_total{reason="([a-z_]+)"}|doubled_total) (\S+)', re.MULTILINE)
 
@@ -40,13 +40,16 @@ async def people_at_both_tasks(cluster: Cluster, document: str) -> AsyncIterator
     async with loop_lag(cluster) as lag, Crowd(cluster, document) as crowd:
         await crowd.type_for(0.3)
         yield crowd
+        waited = sum(map(waited_s, cluster.tasks))
         took_s = await crowd.equal_after_s()
+        waited = sum(map(waited_s, cluster.tasks)) - waited
         verdict = await crowd.verdict()
-        edits = crowd.ledger.acknowledgements
+        edits, waits_s = crowd.ledger.acknowledgements, sorted(crowd.waits_s)
     lags_ms = f"{lag.longest_s * 1000:.0f} ms ({lag.longest_in_all_s * 1000:.0f} with waiting for a processor)"
-    print(f"{document}: {edits} edits, equal after {took_s:.2f} s, loop late by {lags_ms}")
+    p99_ms = waits_s[int(len(waits_s) * 0.99)] * 1000
+    print(f"{document}: {edits} edits, p99 {p99_ms:.0f} ms; equal after {took_s:.2f} s; loop late by {lags_ms}")
     assert verdict == Verdict()
-    assert took_s <= EQUAL_WITHIN_S
+    assert took_s - waited <= EQUAL_WITHIN_S  # others who had the processor meanwhile prove nothing
     assert lag.longest_s <= LONGEST_LAG_S
 
 

@@ -47,13 +47,12 @@ class Crowd:
         self._sent_at: dict[str, float] = {}
         self._heard: set[int] = set()  # writers with an acknowledgement since somebody began to wait for that
         keys = cluster.tasks[0]
-        self._addresses = [
-            Address(url, token(keys, f"writer-{number}"))
-            for number, url in enumerate(urls or [task.websocket_url for task in cluster.tasks])
-        ]
+        tokens = [token(keys, f"writer-{number}") for number in range(len(cluster.tasks))]
+        self._tasks = [Address(task.websocket_url, signed) for task, signed in zip(cluster.tasks, tokens, strict=True)]
+        addresses = [Address(url, signed) for url, signed in zip(urls, tokens, strict=True)] if urls else self._tasks
         self._crews = [
             PythonCrew(tuple(range(number * a_task, (number + 1) * a_task)), address, number, edits_per_s, self._note)
-            for number, address in enumerate(self._addresses)
+            for number, address in enumerate(addresses)
         ]
         self._writers = {writer for crew in self._crews for writer in crew.writers}
         self._ending = AsyncExitStack()
@@ -116,7 +115,7 @@ class Crowd:
     async def verdict(self) -> Verdict:
         """What is wrong with the copies of the writers, of a newcomer at each task, and of storage."""
         await self.be_quiet()
-        newcomers = [await read(address, self._document) for address in self._addresses]
+        newcomers = await asyncio.gather(*(read(address, self._document) for address in self._tasks))
         copies = [*await self.copies(), *newcomers, await self._cluster.stored(self._document)]
         return judge(self.ledger, copies)
 
