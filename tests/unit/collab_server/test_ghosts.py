@@ -249,3 +249,14 @@ async def test_a_client_whose_id_was_used_with_a_far_clock_while_it_was_away_is_
         await until(lambda: bob.shows == set())
         here = two.join(X, "ada")  # and on this one
         await until(lambda: bob.shows == {X} and here.clock > far + 1)
+
+
+async def test_the_same_where_no_other_task_could_tell() -> None:
+    async with cluster(1) as (_network, (one,)):
+        bob = one.join(Y, "bob")
+        mallory = one.at.join(one.room, subject="mallory")
+        far = LONGEST_CLOCK_STEP - 1
+        mallory.send(cursor(X, clock=far))
+        one.room.leave(mallory.member)
+        ada = one.join(X, "ada")
+        await until(lambda: bob.shows == {X} and ada.clock == far + 1)

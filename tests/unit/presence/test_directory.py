@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -33,6 +35,39 @@ def test_the_order_in_which_tasks_are_read_makes_no_difference(attendees: list[A
     assert len({each.person.subject for each in found}) == len(found)
 
 
+class Answers:
+    """What Redis answers: the fields of every hash, and what each page's key says."""
+
+    def __init__(self, fields: dict[bytes, bytes], pages: dict[bytes, bytes]) -> None:
+        self.fields = fields
+        self.pages = pages
+        self.asked: list[tuple[bytes, ...]] = []
+
+    async def __call__(self, commands: Sequence[tuple[bytes, ...]]) -> list[object]:
+        self.asked += commands
+        return [self.answer(*command) for command in commands]
+
+    def answer(self, verb: bytes, *words: bytes) -> object:
+        if verb == b"HGETALL":
+            return [part for field in self.fields.items() for part in field]
+        if verb == b"MGET":
+            return [self.pages.get(word.removeprefix(b"collab:{presence}:task:")) for word in words]
+        return len(words) - 1
+
+
+def row(subject: str) -> bytes:
+    return b'[1,[["%s","N","editor","active",1,1.0,1.0]]]' % subject.encode()
+
+
+async def test_of_two_pages_of_a_task_the_later_one_counts_and_what_no_page_stands_behind_is_removed() -> None:
+    """Between showing a new page and dropping the old one both are there; after a kill a field outlives its page."""
+    fields = {b"a/10": row("new"), b"a/9": row("old"), b"b/1": row("dead"), b"c/1": row("bob"), b"d/2": row("early")}
+    answers = Answers(fields, {b"a/9": b"shown", b"a/10": b"shown", b"c/1": b"shown", b"d/2": b"writing"})
+    found = await RedisDirectory("task-1", answers).at("document:demo")
+    assert ([each.person.subject for each in found.people], found.tasks) == (["bob", "new"], {"a", "c"})
+    assert answers.asked[2:] == [(b"HDEL", b"collab:{presence}:at:document:demo", b"b/1")]
+
+
 @pytest.mark.parametrize(
     "written",
     [
@@ -50,11 +85,7 @@ def test_the_order_in_which_tasks_are_read_makes_no_difference(attendees: list[A
     ],
 )
 async def test_what_is_not_ours_is_nobody_but_its_task_holds_the_place(written: bytes) -> None:
-    async def call(commands: object) -> list[object]:
-        (command,) = commands  # type: ignore[misc]
-        return [[b"task-2/1", written]] if command[0] == b"HGETALL" else [[b"shown"]]
-
-    directory = RedisDirectory("task-1", call)  # type: ignore[arg-type]
+    directory = RedisDirectory("task-1", Answers({b"task-2/1": written}, {b"task-2/1": b"shown"}))
     found = await directory.at("document:demo")
     assert (found.people, found.tasks) == ((), {"task-2"})
     assert await directory.places_of("ada") == ()
