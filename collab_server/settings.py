@@ -236,6 +236,8 @@ class Settings(BaseSettings):
             found.append("COLLAB_DATABASE_URL is not set: the journal would live in an embedded PostgreSQL.")
         if self.redis_url is None:
             found.append("COLLAB_REDIS_URL is not set: tasks would not see each other's edits.")
+        elif not self.bus_keys:
+            found.append("COLLAB_BUS_KEY is not set: whoever reaches Redis could speak as a task.")
         if self.s3_bucket is None:
             found.append("COLLAB_S3_BUCKET is not set: checkpoints would live in a local directory.")
         if self.auth is not Auth.COGNITO:

@@ -130,9 +130,9 @@ def test_development_sign_in_is_no_problem_in_itself() -> None:
 
 
 def test_every_part_that_is_not_for_production_is_named() -> None:
-    ready = {**COGNITO, "database_url": "postgresql://db", "redis_url": "redis://r", "s3_bucket": "b"}
+    ready = {**COGNITO, "database_url": "postgresql://db", "redis_url": "redis://r", "bus_key": "k", "s3_bucket": "b"}
     assert Settings(**ready).embedded_parts() == []
-    for name in ("database_url", "redis_url", "s3_bucket"):
+    for name in ("database_url", "redis_url", "bus_key", "s3_bucket"):
         (found,) = Settings(**{**ready, name: None}).embedded_parts()
         assert f"COLLAB_{name.upper()}" in found
     for auth in (Auth.DEV, Auth.OPEN):
