@@ -41,7 +41,13 @@ from persistence.rulings_memory import MemoryRulings
 from persistence.sandbox import Sandbox
 
 LIMITS = AwarenessLimits()
-RULES = RoomRules(checkpoint_after_updates=500, checkpoint_after_bytes=1_000_000, checkpoint_after_s=60, grace_s=30)
+RULES = RoomRules(
+    checkpoint_after_updates=500,
+    checkpoint_after_bytes=1_000_000,
+    checkpoint_after_s=60,
+    grace_s=30,
+    rebuild_timeout_s=60,  # a busy machine starts a worker process in ten seconds
+)
 
 
 class RecordingTransport(asyncio.Transport):
