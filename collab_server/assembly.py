@@ -39,6 +39,7 @@ from collab_server.bus import Bus
 from collab_server.bus_gate import BusTallies
 from collab_server.bus_memory import MemoryBus
 from collab_server.bus_redis import RedisBus
+from collab_server.company import Company
 from collab_server.control import Control
 from collab_server.crash_bars import CrashBars
 from collab_server.envelopes import SPEAKS
@@ -130,7 +131,6 @@ async def assembled(
         bus = await _bus(settings, metrics, announce, stack)
         control = Control(bus, metrics)
         neighbours = Neighbours(control, metrics, speaks=SPEAKS)
-        bus.versions = neighbours.common_versions
         directory = await _directory(settings, bus.task_id, stack)
         authenticator, dev_keys = await _authenticator(settings, announce, stack)
         keeping = QuarantineBounds(settings.quarantine_max_bytes, settings.quarantine_max_rows)
@@ -199,6 +199,7 @@ async def assembled(
         ]
         await control.start()  # known to the others before it is ready: a rolling restart goes on at that moment
         stack.push_async_callback(control.close)
+        stack.callback(Company(bus, neighbours, registry.greetings.begin).close)
         watching.start(neighbours.watch(), "neighbours")
         stack.callback(neighbours.say_leaving)
         with announce("Admin port") as started:
