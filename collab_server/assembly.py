@@ -31,6 +31,7 @@ from collab_server.admin_quarantine import AdminQuarantine
 from collab_server.admission import Admission
 from collab_server.attendance import Attendance
 from collab_server.bus import Bus
+from collab_server.company import Company
 from collab_server.control import Control
 from collab_server.crash_bars import CrashBars
 from collab_server.envelopes import SPEAKS
@@ -97,7 +98,6 @@ async def assembled(
         bus = await started_bus(settings, metrics, announce, stack)
         control = Control(bus, metrics)
         neighbours = Neighbours(control, metrics, speaks=SPEAKS)
-        bus.versions = neighbours.common_versions
         directory = await started_directory(settings, bus.task_id, stack)
         sign_in = await started_sign_in(settings, announce, stack)
         for refused in crashed:
@@ -159,6 +159,7 @@ async def assembled(
         ]
         await control.start()  # known to the others before it is ready: a rolling restart goes on at that moment
         stack.push_async_callback(control.close)
+        stack.callback(Company(bus, neighbours, registry.greetings.begin).close)
         watching.start(neighbours.watch(), "neighbours")
         stack.callback(neighbours.say_leaving)
         with announce("Admin port") as started:

@@ -73,7 +73,8 @@ class Bus(Protocol):
     """Joins the rooms of several tasks. An adapter owes:
 
     - `task_id` names this task: the origin of every envelope it publishes.
-    - `is_alone` is true while no other task can hear: nothing needs to be put into envelopes then.
+    - `is_alone` is true while no other task can hear: nothing of a room needs to be put into envelopes
+      then. A Redis bus is told so by `company`.
     - Each of `on_reconnect` (plain functions) is called in the loop whenever envelopes may have been lost in either
       direction and the bus works again, after every subscription is in force: rooms then compare states (R005).
     - Envelopes of one origin for one document arrive in the order they were published, as long as none is lost.

@@ -50,7 +50,7 @@ class RedisBus:
         check_task_id(task_id)
         times = times or LinkTimes()
         self.task_id = task_id
-        self.is_alone = False  # whoever listens is not known here
+        self.is_alone = False  # who listens is known to `company`
         self.on_reconnect: list[Callable[[], None]] = []
         self._own = task_id.encode()
         self._prefix = key_prefix
@@ -96,7 +96,7 @@ class RedisBus:
             self._subscriber.forget(self._channels.pop(document_id))
 
     def publish(self, envelope: Envelope) -> None:
-        if not self.is_alone:
+        if not self.is_alone or envelope.document_id is None:  # words are how tasks find each other
             self._publisher.send(envelope)
 
     async def ping(self) -> None:

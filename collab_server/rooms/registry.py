@@ -15,8 +15,10 @@ from uuid import UUID
 
 import structlog
 
-from collab_server.bus import Bus, BusUnavailable, Envelope
+from collab_server.bus import Bus, BusUnavailable
 from collab_server.errors import Close, Refused
+from collab_server.rooms.early import Early
+from collab_server.rooms.greetings import Greetings
 from collab_server.rooms.history import RoomHistory
 from collab_server.rooms.lookout import Lookout, replaced
 from collab_server.rooms.offload import Offload
@@ -68,6 +70,7 @@ class Registry:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.rooms: dict[str, Room] = {}
+        self.greetings = Greetings(self.rooms)
         self._documents = documents
         self._checkpointer = checkpointer
         self._leases = leases
@@ -95,7 +98,7 @@ class Registry:
 
     def start(self) -> None:
         """Begin checkpointing and dropping rooms."""
-        self._bus.on_reconnect.append(self._greet_peers)
+        self._bus.on_reconnect.append(self.greetings.begin)
         self._housekeeper = asyncio.create_task(self._keep_house(), name="room-housekeeper")
 
     # Opening
@@ -146,11 +149,12 @@ class Registry:
 
     async def _load(self, document: Document) -> Room:
         started = self._clock()
-        early: list[Envelope] = []
+        early = Early()
         try:
             # Listening before loading, so that no edit of another task falls between the two.
-            await self._bus.subscribe(document.channel, early.append)
+            await self._bus.subscribe(document.channel, early.receive)
             room = await self._build_from_storage(document)
+            early.pass_on(room)
             await self._bus.subscribe(document.channel, room.receive)
         except (DocumentUnloadable, StorageUnavailable, ReplicaBroken, BusUnavailable, SandboxFailed) as error:
             self._metrics.room_load_failures.inc()
@@ -158,9 +162,7 @@ class Registry:
             log.error("room_load_failed", document_id=str(document.id), exc_info=error)
             raise Refused(Close.ROOM_UNAVAILABLE) from error
         finally:
-            await self._bus.unsubscribe(document.channel, early.append)
-        for envelope in early:
-            room.receive(envelope)
+            await self._bus.unsubscribe(document.channel, early.receive)
         self.rooms[document.name] = room
         if room.dirty_updates:
             self.edited(room)
@@ -268,11 +270,6 @@ class Registry:
             self._empty.pop(room, None)
             self._empty[room] = self._clock() + self._triggers.grace_s()
 
-    def _greet_peers(self) -> None:
-        """The bus was away: every room asks for what it may have missed."""
-        for room in self.rooms.values():
-            room.greet_peers()
-
     # Housekeeping
 
     async def _keep_house(self) -> None:
@@ -363,6 +360,7 @@ class Registry:
         Called after the recorder was flushed and all members have left: what is not checkpointed lies in the journal.
         Cancelled, it may be called again.
         """
+        self.greetings.close()
         for task in (self._housekeeper, *self._loading.values()):
             if task is not None and not task.done():
                 task.cancel()

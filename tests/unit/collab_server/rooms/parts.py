@@ -160,16 +160,18 @@ async def house(
     bounds: RoomBounds = RoomBounds(),  # noqa: B008 - frozen
     journal_kind: type[MemoryJournal] = MemoryJournal,
     compare_every_s: float = 3.0,
+    bus_kind: type[MemoryBus] = MemoryBus,
+    table_kind: type[MemoryCheckpointTable] = MemoryCheckpointTable,
 ) -> AsyncIterator[House]:
     """A running registry; `storage` of another one is shared, as between two tasks."""
     catalog = storage.catalog if storage else MemoryCatalog()
     journal = storage.journal if storage else journal_kind(catalog)
     blobs = storage.blobs if storage else MemoryBlobs()
-    table = storage.table if storage else MemoryCheckpointTable(journal)
+    table = storage.table if storage else table_kind(journal)
     histories = storage.histories if storage else MemoryHistories(catalog, journal, table)
     rulings = storage.rulings if storage else MemoryRulings()
     metrics = Metrics()
-    bus = MemoryBus(f"task-{uuid4().hex[:6]}", network)
+    bus = bus_kind(f"task-{uuid4().hex[:6]}", network)
     await bus.start()
     recorder = Recorder(journal, 1_000_000)
     recorder.start()
