@@ -22,6 +22,7 @@ from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -97,10 +98,17 @@ class Cluster:
 
     async def figure(self, task: int, name: str) -> int:
         """A metric of the process that the task is now, by its full name. Raises OSError while it is away."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.admin_ports[task])
-        writer.write(b"GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
-        body = (await reader.read()).partition(b"\r\n\r\n")[2].decode()
-        writer.close()
+        return await asyncio.to_thread(self._figure, task, name)
+
+    def _figure(self, task: int, name: str) -> int:
+        connection = HTTPConnection("127.0.0.1", self.admin_ports[task], timeout=10)
+        try:
+            connection.request("GET", "/metrics")
+            body = connection.getresponse().read().decode()
+        except HTTPException as error:
+            raise OSError("its answer was cut off") from error
+        finally:
+            connection.close()
         (found,) = re.findall(rf"^{name} (\S+)", body, re.MULTILINE)
         return int(float(found))
 
@@ -170,7 +178,7 @@ class Watch:
                     is_pinned = before is not None and used[serving] - before >= PINNED * (now - looked)
                     stretch[name] = stretch.get(name, 0.0) + now - looked if is_pinned else 0.0
                     self.pinned_s[name] = max(self.pinned_s.get(name, 0.0), stretch[name])
-                with suppress(OSError, ValueError):  # it is away at this moment
+                with suppress(OSError):  # it is away at this moment
                     self.loads[name] = await self._cluster.figure(task, "collab_room_load_seconds_count")
             looked = now
 

@@ -19,7 +19,7 @@ import contextlib
 import math
 import random
 import time
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence, Set
+from collections.abc import Callable, Hashable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -38,9 +38,9 @@ LOOK_EVERY_S = 0.01
 # Of the whole time, for closing what is left when the drain is over: pools, processes, ports.
 CLOSING_SHARE, CLOSING_MOST_S = 0.1, 5.0
 
-HANDOVER_MOST_S = 4.0  # for telling the other tasks which rooms come, before the first member is moved
+LEAD_S = 1.0  # by which a room is named to the other tasks before its members are moved: time to open it
 
-HandOver = Callable[[Sequence[str]], Awaitable[None]]
+HandOver = Callable[[Sequence[str]], bool]
 
 T = TypeVar("T", bound=Hashable)
 
@@ -81,7 +81,8 @@ async def drain(
 ) -> Drained:
     """Stop well within `timeout_s`; `hurry` leaves out pauses and checkpoints. `connections` is their live set.
 
-    `hand_over` is told the documents with members in the order of their moving, and awaited for a moment.
+    `hand_over` is given the documents with members, each a little before its members are moved; it says whether there
+    is anybody to hear it.
     """
     deadline = time.monotonic() + timeout_s - min(CLOSING_MOST_S, timeout_s * CLOSING_SHARE)
     moved = await _move_off(connections, min(spread_s, timeout_s / 2), hurry, hand_over)
@@ -105,17 +106,19 @@ async def _move_off(
     chance = random.Random()  # noqa: S311 - order and jitter, no secret
     seats = [(each, each.member.room) for each in connections if each.member is not None]
     order = moving_order(seats, chance)
-    names = dict.fromkeys(each.member.room.document.name for each in order if each.member is not None)
-    giving = asyncio.ensure_future(hand_over(list(names)))
-    await _until(giving.done, time.monotonic() + min(HANDOVER_MOST_S, spread_s), hurry)
-    giving.cancel()
-    await asyncio.wait([giving])
-    if not giving.cancelled() and (failure := giving.exception()) is not None:
-        log.error("handover_failed", exc_info=failure)
+    rooms = [each.member.room.document.name for each in order if each.member is not None]
     size = max(1, batch_size(len(order), spread_s))
+    ahead = size * math.ceil(LEAD_S / PAUSE_S)
+    given = dict.fromkeys(rooms[:ahead])
+    if hand_over(list(given)):
+        await _until(lambda: False, time.monotonic() + min(LEAD_S, spread_s), hurry)
     for start in range(0, len(order), size):
         if start:
             await _until(lambda: False, time.monotonic() + PAUSE_S * chance.uniform(0.5, 1.5), hurry)
+            # Not all at once: a room that is opened long before its people come would be dropped again.
+            if coming := [name for name in dict.fromkeys(rooms[start : start + size + ahead]) if name not in given]:
+                given.update(dict.fromkeys(coming))
+                hand_over(coming)
         for connection in order[start : start + size]:
             connection.move_off()
     return set(order)

@@ -1,14 +1,13 @@
 """Rooms go over to the other tasks warm: a draining task names those with members, and its neighbours open them.
 
 The members come back to any of the others within moments, all to rooms that are open by then; without this each room
-would be opened while its people wait. Names are said in the order in which members will be moved, a little ahead of
-them. It is a courtesy: words may be lost, and whoever comes to a room that is not open opens it, as ever. Must never
-hold up a drain for long, nor open more than the bound on rooms allows. Built by `assembly`, asked by `drain`.
+would be opened while its people wait. Names are said a little before their members are moved. It is a courtesy: words
+may be lost, and whoever comes to a room that is not open opens it, as ever. Must never hold up a drain, nor open more
+than the bound on rooms allows. Built by `assembly`, told by `drain`.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 import structlog
@@ -26,8 +25,6 @@ log = structlog.get_logger(__name__)
 
 HANDING_OVER = "handing_over"
 NAMES_A_WORD = 100
-PAUSE_S = 0.02  # between words: 5,000 rooms a second
-LEAD_S = 1.0  # from the first name to the first member: time to open some fifty rooms on a busy task
 OPEN_AT_ONCE = 4  # a load waits for storage most of the time, but those who are here already come first
 MOST_WAITING = 20_000
 LONGEST_NAME = 128
@@ -48,20 +45,17 @@ class Handover:
         self._opening = Tasks()
         control.on(HANDING_OVER, self._heard)
 
-    async def give(self, names: Sequence[str]) -> None:
-        """Tell the others that the members of these documents are about to come, and let them begin."""
-        self._neighbours.draining = True
-        self._neighbours.say_alive()
-        if not self._neighbours.living:
-            return
-        lead = asyncio.create_task(asyncio.sleep(LEAD_S if names else 0.0))
-        try:
-            for start in range(0, len(names), NAMES_A_WORD):
-                self._control.tell(HANDING_OVER, {"documents": list(names[start : start + NAMES_A_WORD])})
-                await asyncio.sleep(PAUSE_S)
-            await lead
-        finally:
-            lead.cancel()
+    def give(self, names: Sequence[str]) -> bool:
+        """Tell the others that the members of these documents are about to come; whether there are others.
+
+        From the first time on this task opens nothing for others. Never waits, never fails.
+        """
+        if not self._neighbours.draining:
+            self._neighbours.draining = True
+            self._neighbours.say_alive()
+        for start in range(0, len(names), NAMES_A_WORD):
+            self._control.tell(HANDING_OVER, {"documents": list(names[start : start + NAMES_A_WORD])})
+        return bool(self._neighbours.living)
 
     async def close(self) -> None:
         """Open no more."""

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 import asyncpg
+import structlog
 from alembic import op
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
@@ -22,6 +23,8 @@ from alembic.script import Script, ScriptDirectory
 from alembic.script.revision import RevisionMap
 
 from persistence.database import SQL_FOLDER
+
+log = structlog.get_logger(__name__)
 
 MIGRATIONS = SQL_FOLDER / "migrations"
 UP_FILE = re.compile(r"^(?P<revision>\d{4})_(?P<name>[a-z0-9_]+)\.up\.sql$")
@@ -34,11 +37,16 @@ LOCK_TIMEOUT_S = 120
 async def upgrade(url: str, revision: str = "head") -> str:
     """Bring the schema up to `revision`; does nothing when it is there. Returns the revision it is at now.
 
-    Safe to call from many processes at once. Raises asyncpg.PostgresError when a step fails: nothing has changed then.
+    A schema of a later version than this program is left as it is: while tasks are replaced one by one, or when that is
+    taken back, the older program goes on with what the newer one has made, since migrations only add. Safe to call from
+    many processes at once. Raises asyncpg.PostgresError when a step fails: nothing has changed then.
     """
     async with _locked(url) as connection:
         at = await _version(connection)
         target = heads() if revision == "head" else revision
+        if revision == "head" and at is not None and at > target:
+            log.warning("schema_is_newer", schema=at, newest_known=target)
+            return at
         if at != target:
             await connection.execute(_script(at, target, up=True))
         return target

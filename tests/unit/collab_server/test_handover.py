@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import pytest
 
@@ -17,26 +18,19 @@ from persistence.catalog import CatalogUnavailable, Document
 from persistence.catalog_memory import MemoryCatalog
 from tests.unit.collab_server.rooms.parts import RULES, House, RoomRules, house, until
 
-LEAD = 0.2
-
-
-@pytest.fixture(autouse=True)
-def short_lead(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody comes here who would need the second."""
-    monkeypatch.setattr("collab_server.handover.LEAD_S", LEAD)
-
 
 class WatchedCatalog:
     """The memory catalog, which notes how many look for a document at once; `away` refuses as an outage does."""
 
     def __init__(self, inner: MemoryCatalog) -> None:
         self._inner = inner
-        self.looking = self.most = 0
+        self.looked = self.looking = self.most = 0
         self.away = False
 
     async def find(self, name: str) -> Document | None:
         if self.away:
             raise CatalogUnavailable("away")
+        self.looked += 1
         self.looking += 1
         self.most = max(self.most, self.looking)
         await asyncio.sleep(0.001)
@@ -96,11 +90,12 @@ async def documents(task: Task, count: int) -> list[str]:
 async def test_neighbours_open_each_room_once_and_a_few_at_a_time() -> None:
     async with cluster(3) as (leaving, *others):
         names = await documents(leaving, 2 * NAMES_A_WORD + 5)
-        await leaving.handover.give(names)
+        leaving.handover.give(names)
         for other in others:
-            await until(lambda other=other: other.rooms == set(names))  # type: ignore[misc]
+            opened = partial(other.figure, "collab_rooms_handed_over_total")
+            await until(lambda opened=opened: opened() == len(names))  # type: ignore[misc]
+            assert other.rooms == set(names)
             assert other.figure("collab_room_load_seconds_count") == len(names)
-            assert other.figure("collab_rooms_handed_over_total") == len(names)
             assert 1 < other.catalog.most <= OPEN_AT_ONCE
             assert other.neighbours.living[leaving.control.task_id].draining
         assert leaving.rooms == set()
@@ -109,7 +104,7 @@ async def test_neighbours_open_each_room_once_and_a_few_at_a_time() -> None:
 async def test_a_room_that_nobody_comes_to_is_dropped_after_its_grace_like_any_other() -> None:
     async with cluster(2, replace(RULES, grace_s=0.1)) as (leaving, other):
         (name,) = await documents(leaving, 1)
-        await leaving.handover.give([name])
+        leaving.handover.give([name])
         await until(lambda: other.figure("collab_rooms_handed_over_total") == 1)
         await until(lambda: other.rooms == set())
 
@@ -117,10 +112,10 @@ async def test_a_room_that_nobody_comes_to_is_dropped_after_its_grace_like_any_o
 async def test_a_member_who_is_faster_shares_the_load() -> None:
     async with cluster(2) as (leaving, other):
         (name,) = await documents(leaving, 1)
-        giving = asyncio.create_task(leaving.handover.give([name]))
+        leaving.handover.give([name])
         room = await other.home.room(name)
         other.home.join(room)
-        await giving
+        await until(lambda: other.neighbours.living[leaving.control.task_id].draining and other.catalog.looking == 0)
         assert other.home.registry.rooms[name] is room
         assert other.figure("collab_room_load_seconds_count") == 1
 
@@ -128,35 +123,39 @@ async def test_a_member_who_is_faster_shares_the_load() -> None:
 async def test_no_more_rooms_are_opened_than_may_be_open() -> None:
     async with cluster(2, replace(RULES, max_rooms=3)) as (leaving, other):
         names = await documents(leaving, 10)
-        await leaving.handover.give(names)
-        await until(lambda: len(other.rooms) == 3)
-        await leaving.handover.give(names)
+        leaving.handover.give(names)
+        await until(lambda: len(other.rooms) == 3 and other.catalog.looking == 0)
+        before = other.catalog.looked
+        leaving.handover.give(names[3:])
+        await until(lambda: other.catalog.looked > before and other.catalog.looking == 0)
         assert other.rooms == set(names[:3])
 
 
 async def test_a_task_that_drains_itself_opens_nothing_for_another() -> None:
     async with cluster(2) as (leaving, other):
         names = await documents(leaving, 3)
-        await other.handover.give([])
-        await leaving.handover.give(names)
-        assert other.rooms == set()
+        other.handover.give([])
+        leaving.handover.give(names)
+        await until(lambda: leaving.neighbours.living[other.control.task_id].draining)
+        other.handover.give(names)  # nor does the first one, which drains as well
+        assert (leaving.rooms, other.rooms, other.catalog.most) == (set(), set(), 0)
 
 
 async def test_a_document_nobody_has_and_a_catalog_that_is_away_cost_nothing_more() -> None:
     async with cluster(2) as (leaving, other):
         (name,) = await documents(leaving, 1)
         other.catalog.away = True
-        await leaving.handover.give([name])
+        leaving.handover.give([name])
         other.catalog.away = False
-        await leaving.handover.give(["no-such-document", name])
+        leaving.handover.give(["no-such-document", name])
         await until(lambda: other.rooms == {name})
 
 
-async def test_alone_there_is_nobody_to_wait_for() -> None:
+async def test_one_that_gives_knows_whether_anybody_hears_it() -> None:
     async with cluster(1) as (only,):
-        (name,) = await documents(only, 1)
-        async with asyncio.timeout(LEAD / 2):
-            await only.handover.give([name])
+        assert not only.handover.give(["demo"])
+    async with cluster(2) as (leaving, _other):
+        assert leaving.handover.give([])
 
 
 @pytest.mark.parametrize("found", [None, "demo", [1], [""], ["x" * 129], ["x"] * (NAMES_A_WORD + 1)])
