@@ -97,12 +97,13 @@ class LoopLag:
     async def look(self) -> None:
         """Take in what was since the last look."""
         for task in self._tasks:
+            before, self._waited_s[task] = self._waited_s[task], waited_s(task)
             _status, body = await asyncio.to_thread(admin_get, task, "/metrics")
             found = LAG.search(body)
             assert found is not None
-            before, self._waited_s[task] = self._waited_s[task], waited_s(task)
             self.longest_in_all_s = max(self.longest_in_all_s, float(found[1]))
-            self.longest_s = max(self.longest_s, float(found[1]) - (self._waited_s[task] - before))
+            # From before the last answer to after this one, so that it covers all that this one speaks of.
+            self.longest_s = max(self.longest_s, float(found[1]) - (waited_s(task) - before))
 
     async def keep_looking(self) -> None:
         """Until cancelled; often, because what is waited for is counted against the longest delay of each time."""
