@@ -77,6 +77,7 @@ class Peers:
         if early_s <= 0:
             self._greeted_at = now
             self._ask(ANSWER_AND_ASK_BACK)
+            self._cursors.publish_all()  # nobody asks back who lacks none of the document
         elif self._greeting is None:
             self._greeting = self._loop.call_later(early_s, self._greet_again)
 
