@@ -96,7 +96,7 @@ bench-acks: $(VENV)/.dev ## how long an acknowledgement takes, and what recordin
 	@$(BIN)/python -m bench.acks $(if $(RUNS),--runs $(RUNS))
 
 bench-rights: $(VENV)/.dev ## how long a change of role takes on another task (TRIES=200)
-	@RIGHTS_TRIES=$(or $(TRIES),200) $(BIN)/python -m pytest tests/journeys/test_live_rights.py -k within_a_second -q -s
+	@RIGHTS_TRIES=$(or $(TRIES),200) $(BIN)/python -m pytest tests/journeys/test_live_rights.py -k within_a_second -q -s --timeout 900
 
 chaos: $(VENV)/.run ## break a server while clients write: is anything acknowledged lost? (ROUNDS=200 FAULTS=sigkill SEED=7 PEER=hocuspocus)
 	@$(BIN)/collab-server chaos $(if $(PEER),--target $(PEER)) $(if $(ROUNDS),--rounds $(ROUNDS)) \
