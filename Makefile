@@ -96,7 +96,7 @@ bench-acks: $(VENV)/.dev ## how long an acknowledgement takes, and what recordin
 	@$(BIN)/python -m bench.acks $(if $(RUNS),--runs $(RUNS))
 
 bench-rights: $(VENV)/.dev ## how long a change of role takes on another task (TRIES=200)
-	@RIGHTS_TRIES=$(or $(TRIES),200) $(BIN)/python -m pytest tests/journeys/test_live_rights.py -k within_a_second -q -s
+	@RIGHTS_TRIES=$(or $(TRIES),200) $(BIN)/python -m pytest tests/journeys/test_live_rights.py -k within_a_second -q -s --timeout 900
 
 cluster-faults: $(VENV)/.dev ## two tasks with Redis, the network between them and people's networks broken in all ways, for minutes (F03 F04 F09 F13 F14 F20)
 	@COLLAB_TEST_CLUSTER=large $(BIN)/python -m pytest tests/journeys/test_cluster_faults.py tests/journeys/test_cluster_clients.py -s -p no:cacheprovider

@@ -7,8 +7,6 @@ import json
 import os
 import statistics
 import time
-from http.client import HTTPConnection
-from typing import Any
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -17,34 +15,15 @@ from collab_server.errors import Close
 from collab_server.wire.awareness import AwarenessEntry
 from collab_server.wire.messages import Awareness, SyncStep1
 from tests.services.client import Client
-from tests.services.cluster import operator, stranger, two_tasks
+from tests.services.cluster import two_tasks
 from tests.services.fixtures_server import StartServer
 from tests.services.redis import RedisServer
+from tests.services.rights import ask, set_role, stranger
 from tests.services.running import metric, rows
 from tests.services.server import ServerProcess
 
 TRIES = int(os.environ.get("RIGHTS_TRIES", "10"))  # `make bench-rights` takes 200
 WITHIN_S = 1.0
-
-
-def ask(server: ServerProcess, method: str, path: str, content: object = None) -> tuple[int, Any]:
-    """Status and content of what the private port answers to an operator."""
-    connection = HTTPConnection("127.0.0.1", server.admin_port, timeout=20)
-    try:
-        headers = {"Authorization": f"Bearer {operator(server)}"}
-        connection.request(method, path, None if content is None else json.dumps(content), headers)
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
-    finally:
-        connection.close()
-
-
-async def grant(server: ServerProcess, document: str, subject: str, role: str | None) -> None:
-    """Set a stored role through one task."""
-    path = f"/documents/{document}/grants/{subject}"
-    method, content = ("DELETE", None) if role is None else ("PUT", {"role": role})
-    status, answer = await asyncio.to_thread(ask, server, method, path, content)
-    assert status == 200, answer
 
 
 async def refusal_of(server: ServerProcess, document: str, token: str) -> int:
@@ -66,8 +45,8 @@ async def test_a_seat_is_changed_and_ended_in_place_on_another_task(
     start_server: StartServer, redis_server: RedisServer
 ) -> None:
     one, two = two_tasks(start_server, redis_server.url)
-    await grant(one, "script", "ada", "owner")
-    await grant(one, "script", "bob", "editor")
+    await set_role(one, "script", "ada", "owner")
+    await set_role(one, "script", "bob", "editor")
     async with (
         Client(one.websocket_url, "script", token=stranger(one, "ada")) as ada,
         Client(two.websocket_url, "script", token=stranger(one, "bob")) as bob,
@@ -77,7 +56,7 @@ async def test_a_seat_is_changed_and_ended_in_place_on_another_task(
         await bob.type("kept ")
         await ada.until_text("kept ")
 
-        await grant(one, "script", "bob", "commenter")
+        await set_role(one, "script", "bob", "commenter")
         await bob.until(lambda: bool(bob.denied), WITHIN_S + 1)
         await ada.until(lambda: shown_role(ada, 77) == "commenter")
         assert bob.denied == ["you may read this document but not edit it"]
@@ -89,14 +68,14 @@ async def test_a_seat_is_changed_and_ended_in_place_on_another_task(
         await ada.until(lambda: json.loads(ada.awareness[77].state)["cursor"] == 2)
 
         asked = times_asked(bob)
-        await grant(one, "script", "bob", "editor")
+        await set_role(one, "script", "bob", "editor")
         await bob.until(lambda: times_asked(bob) > asked, WITHIN_S + 1)
         await ada.until_text("read on kept lost")  # what it typed meanwhile has come
         await ada.until(lambda: shown_role(ada, 77) == "editor")
         await bob.type("!")
         await ada.until_text("read on kept lost!")
 
-        await grant(one, "script", "bob", None)
+        await set_role(one, "script", "bob", None)
         code, _reason = await bob.until_closed()
         assert code == Close.FORBIDDEN.code
         assert await refusal_of(two, "script", stranger(one, "bob")) == 403
@@ -111,7 +90,7 @@ async def test_tokens_issued_before_a_revocation_are_void_on_every_task(
 ) -> None:
     one, two = two_tasks(start_server, redis_server.url)
     for subject in ("bob", "ada"):
-        await grant(one, "script", subject, "editor")
+        await set_role(one, "script", subject, "editor")
     old, adas = stranger(one, "bob"), stranger(one, "ada")
     async with (
         Client(one.websocket_url, "script", token=old) as here,
@@ -134,8 +113,8 @@ async def test_tokens_issued_before_a_revocation_are_void_on_every_task(
 
 async def test_a_deleted_document_ends_its_seats_for_good(start_server: StartServer, redis_server: RedisServer) -> None:
     one, two = two_tasks(start_server, redis_server.url)
-    await grant(one, "script", "bob", "viewer")
-    await grant(one, "script", "ada", "owner")
+    await set_role(one, "script", "bob", "viewer")
+    await set_role(one, "script", "ada", "owner")
     async with (
         Client(one.websocket_url, "script", token=stranger(one, "ada")) as ada,
         Client(two.websocket_url, "script", token=stranger(one, "bob")) as bob,
@@ -153,10 +132,10 @@ async def test_without_redis_a_change_takes_effect_within_the_greatest_age(
 ) -> None:
     age_s = 2.0
     one, two = two_tasks(start_server, redis_server.url, rights_max_age_s=age_s)
-    await grant(one, "script", "bob", "editor")
+    await set_role(one, "script", "bob", "editor")
     async with Client(two.websocket_url, "script", token=stranger(one, "bob")) as bob:
         redis_server.kill()
-        await grant(one, "script", "bob", "viewer")
+        await set_role(one, "script", "bob", "viewer")
         began = time.monotonic()
         await bob.until(lambda: bool(bob.denied))
         assert time.monotonic() - began < age_s + WITHIN_S
@@ -167,13 +146,13 @@ async def test_a_change_on_another_task_takes_effect_within_a_second(
 ) -> None:
     one, two = two_tasks(start_server, redis_server.url, rights_max_age_s=3600)
     took: list[float] = []
-    await grant(one, "script", "ada", "owner")
+    await set_role(one, "script", "ada", "owner")
     async with Client(one.websocket_url, "script", token=stranger(one, "ada")):
         for number in range(TRIES):
-            await grant(one, "script", "bob", "editor")
+            await set_role(one, "script", "bob", "editor")
             async with Client(two.websocket_url, "script", token=stranger(one, "bob")) as bob:
                 began = time.monotonic()
-                await grant(one, "script", "bob", "viewer" if number % 2 else None)
+                await set_role(one, "script", "bob", "viewer" if number % 2 else None)
                 await bob.until(lambda bob=bob: bool(bob.denied) or bob.closed is not None)  # type: ignore[misc]
                 took.append(time.monotonic() - began)
     took.sort()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from http.client import HTTPConnection
 from typing import Any
 
 from websockets.exceptions import InvalidStatus
@@ -12,9 +10,10 @@ from websockets.exceptions import InvalidStatus
 from collab_server.errors import Close
 from collab_server.wire.messages import PermissionDenied
 from tests.services.client import Client
-from tests.services.cluster import operator, stranger, two_tasks
+from tests.services.cluster import two_tasks
 from tests.services.fixtures_server import StartServer
 from tests.services.redis import RedisServer
+from tests.services.rights import ask, operator, stranger
 from tests.services.running import until_ready
 from tests.services.server import ServerProcess
 
@@ -23,13 +22,7 @@ KEY = "hunter2" * 6
 
 def order(server: ServerProcess, authorization: str, content: object) -> tuple[int, Any]:
     """Ask for a ticket: status and content of the answer."""
-    connection = HTTPConnection("127.0.0.1", server.admin_port, timeout=20)
-    try:
-        connection.request("POST", "/tickets", json.dumps(content), {"Authorization": authorization})
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
-    finally:
-        connection.close()
+    return ask(server, "POST", "/tickets", content, by=authorization or "nobody")
 
 
 async def status_with(server: ServerProcess, document: str, ticket: str) -> int:

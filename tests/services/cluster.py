@@ -6,7 +6,6 @@ from typing import Any
 
 from tests.services.fixtures_server import StartServer
 from tests.services.server import ServerProcess
-from tests.services.tokens import token
 
 BUS_KEY = "secret of this cluster"
 
@@ -17,13 +16,3 @@ def two_tasks(start_server: StartServer, redis_url: str, **settings: Any) -> tup
     one = start_server(**shared)
     shared |= {"database_url": one.settings["database_url"], "data_dir": one.folder / "data"}
     return one, start_server(**shared)
-
-
-def stranger(server: ServerProcess, subject: str, **claims: Any) -> str:
-    """A token without a grant for any document that a test opens: what is stored decides."""
-    return token(server, subject, document="elsewhere", **claims)
-
-
-def operator(server: ServerProcess) -> str:
-    """A token for the private port."""
-    return stranger(server, "root", groups=["admin"])

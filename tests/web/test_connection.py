@@ -14,7 +14,7 @@ from pycrdt import Doc, Text
 
 from collab_server.wire import yjs
 from collab_server.wire.awareness import AwarenessEntry, AwarenessLimits
-from collab_server.wire.messages import Awareness, Renew
+from collab_server.wire.messages import Awareness, Renew, SyncStep1
 from tests.web.conftest import DESKTOP, PHONE, OpenPage, address, both_show, text_of, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -204,6 +204,11 @@ class Between:
         await page.route_web_socket(ANY_DOCUMENT, self._open)
         return page
 
+    def shown(self) -> list[AwarenessEntry]:
+        """What the page has said of itself."""
+        frames = [yjs.decode(frame, AwarenessLimits()) for frame in self.from_page if frame[0] == 1]
+        return [message.entries[0] for message in frames if isinstance(message, Awareness) and message.entries]
+
     def tell(self, frame: bytes) -> None:
         """Send the page a message as the server would."""
         self._page.send(frame)
@@ -230,9 +235,9 @@ async def test_a_role_that_changes_changes_the_page_in_place(open_page: OpenPage
     page = await between.guard(await open_page(goes_there=False))
     await page.goto("/" + address(document, "Ada"))
     await open_document(page)
-    await text_of(page).press_sequentially("mine")
-    shown = [yjs.decode(frame, AwarenessLimits()) for frame in between.from_page if frame[0] == 1]
-    said = next(m.entries[0] for m in reversed(shown) if isinstance(m, Awareness))
+    await expect(text_of(page)).to_have_attribute("contenteditable", "true")
+    await until(lambda: _reached(lambda: bool(between.shown())))
+    said = between.shown()[-1]
     for clock, role, words, writable in (
         (1, "viewer", "You can view", "false"),
         (2, "editor", "You can edit", "true"),
@@ -247,7 +252,7 @@ async def test_a_role_that_changes_changes_the_page_in_place(open_page: OpenPage
     await expect(page.get_by_role("status")).to_have_text("Live")
 
 
-async def test_a_writer_who_is_denied_reads_on(open_page: OpenPage, document: str) -> None:
+async def test_a_writer_who_is_denied_reads_on_until_it_is_asked_for_edits_again(open_page: OpenPage, document: str) -> None:
     between = Between()
     page = await between.guard(await open_page(goes_there=False))
     await page.goto("/" + address(document, "Ada"))
@@ -256,6 +261,8 @@ async def test_a_writer_who_is_denied_reads_on(open_page: OpenPage, document: st
     between.tell(denial("you may read this document but not edit it"))
     await expect(text_of(page)).to_have_attribute("contenteditable", "false")
     await expect(page.get_by_role("status")).to_have_text("Live")
+    between.tell(yjs.encode(SyncStep1(b"\x00")))
+    await expect(text_of(page)).to_have_attribute("contenteditable", "true")
 
 
 async def test_a_token_near_its_end_is_renewed_for_the_seat(open_page: OpenPage, document: str) -> None:

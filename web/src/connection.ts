@@ -15,6 +15,8 @@ export type ConnectionState =
   | { phase: "offline" }
   | { phase: "refused"; code: number | null; reason: string };
 
+const MESSAGE_SYNC = 0;
+const SYNC_STEP_1 = 0;
 const MESSAGE_AUTH = 2; // y-protocols auth.js: permission denied, then a reason
 const MESSAGE_RENEW = 122; // our own: a newer token for this seat, answered with
 const MESSAGE_RENEWED = 123; // when the seat ends now
@@ -80,6 +82,12 @@ export class Connection {
     provider.messageHandlers[MESSAGE_RENEWED] = (_encoder, decoder) => {
       decoding.readVarUint(decoder);
       this.renewing = false;
+    };
+    const synchronise = provider.messageHandlers[MESSAGE_SYNC]!;
+    provider.messageHandlers[MESSAGE_SYNC] = (encoder, decoder, ...rest) => {
+      // The server asks those for what they have who may write.
+      if (decoding.peekVarUint(decoder) === SYNC_STEP_1 && !this.writes) this.becomes("editor");
+      synchronise(encoder, decoder, ...rest);
     };
     const { awareness } = provider;
     // Our own state comes back with a newer clock only when the server has changed it: our role here is another now.
