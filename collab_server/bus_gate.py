@@ -123,11 +123,11 @@ class Gate:
 
     # In
 
-    def admit(self, wire: bytes, is_here: Callable[[UUID | None], bool] = lambda _document_id: True) -> Parcel | None:
-        """The envelopes in `wire`; None when it is refused, which is counted. `is_here` knows whose channel it is."""
+    def admit(self, wire: bytes, *channel: UUID | None) -> Parcel | None:
+        """The envelopes in `wire`; None when it is refused, which is counted. `channel` is whose it came on."""
         try:
-            parcel = decode(wire, self._keys)
-            if not is_here(parcel.document_id):
+            parcel = decode(wire, self._keys, *channel)
+            if channel and parcel.document_id != channel[0]:
                 raise MalformedEnvelope("channel")  # one room's envelope published into another's channel (T21)
             if parcel.stamp is None:
                 self._check_first_version(parcel)

@@ -56,6 +56,7 @@ class RedisBus:
         self._prefix = key_prefix
         self._receivers = Receivers()
         self._channels: dict[UUID | None, bytes] = {}
+        self._documents: dict[bytes, UUID | None] = {}  # the same the other way round
         self._publisher = Publisher(url, times, max_queued_bytes, self._pack, self._tell_reconnected)
         self._gate = Gate(task_id, self._publisher.now_ms, hmac_keys, tallies)
         self._subscriber = Subscriber(url, times, self._hear, self._tell_reconnected)
@@ -88,12 +89,15 @@ class RedisBus:
         channel = self._channel(document_id)
         if self._receivers.add(document_id, receive):
             self._channels[document_id] = channel
+            self._documents[channel] = document_id
             self._subscriber.want(channel)
         await self._subscriber.confirmed(channel)
 
     async def unsubscribe(self, document_id: UUID | None, receive: Receive) -> None:
         if self._receivers.remove(document_id, receive):
-            self._subscriber.forget(self._channels.pop(document_id))
+            channel = self._channels.pop(document_id)
+            del self._documents[channel]
+            self._subscriber.forget(channel)
 
     def publish(self, envelope: Envelope) -> None:
         if not self.is_alone or envelope.document_id is None:  # words are how tasks find each other
@@ -122,7 +126,9 @@ class RedisBus:
     def _hear(self, channel: bytes, wire: bytes) -> None:
         if came_from(wire, self._own):
             return
-        parcel = self._gate.admit(wire, lambda document_id: self._channel(document_id) == channel)
+        if channel not in self._documents:
+            return  # left meanwhile
+        parcel = self._gate.admit(wire, self._documents[channel])
         if parcel is not None:
             for envelope in parcel.envelopes:
                 self._receivers.deliver(envelope)

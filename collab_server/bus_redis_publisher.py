@@ -11,13 +11,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from redis.exceptions import ResponseError
 
 from collab_server.bus import BusUnavailable, Envelope
 from collab_server.bus_parts import OutgoingQueue
-from collab_server.redis_link import Connection, LinkTimes, RedisLink, command
+from collab_server.redis_link import Connection, LinkTimes, RedisLink, command, some_answers
 
 log = structlog.get_logger(__name__)
 
@@ -135,32 +136,31 @@ class Publisher:
             async with asyncio.timeout(self._times.call_s):
                 commands = [packed.command for packed in batch]
                 await connection.send_packed_command([*commands, _TIME] if probe else commands)
-                for packed in batch:
-                    await self._read_answer(connection, packed)
-                    answered += 1
-                if probe:
-                    await self._read_time(connection)
+                while answered < len(batch) + probe:
+                    for answer in await some_answers(connection):
+                        if answered < len(batch):
+                            self._count(answer, batch[answered])
+                        else:
+                            self._read_time(answer)
+                        answered += 1
         except BaseException:
             self._unsettled = batch[answered:]
             _settle(pings, BusUnavailable("the connection to Redis was lost"))
             raise
         _settle(pings, None)
 
-    async def _read_answer(self, connection: Connection, packed: Packed) -> None:
-        try:
-            await connection.read_response()
-        except ResponseError as error:  # this one command was refused, and would be again: the connection is fine
+    def _count(self, answer: object, packed: Packed) -> None:
+        if isinstance(answer, ResponseError):  # this one was refused, and would be again: the connection is fine
             if not self._refused:
-                log.error("bus_publish_refused", error=str(error))
+                log.error("bus_publish_refused", error=str(answer))
             self._refused += len(packed.envelopes)
 
-    async def _read_time(self, connection: Connection) -> None:
-        try:
-            seconds, micros = await connection.read_response()
-        except ResponseError as error:
+    def _read_time(self, answer: Any) -> None:
+        if isinstance(answer, ResponseError):
             if self._ahead_s is None:
-                log.error("bus_clock_refused", error=str(error))  # envelopes go unstamped, their age cannot be judged
+                log.error("bus_clock_refused", error=str(answer))  # envelopes go unstamped, their age cannot be judged
             return
+        seconds, micros = answer
         self._ahead_s = int(seconds) + int(micros) / 1e6 - self._clock()
 
     def _report_loss(self) -> None:

@@ -10,7 +10,9 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-from collab_server.redis_link import Connection, LinkTimes, RedisLink, command
+from redis.exceptions import ResponseError
+
+from collab_server.redis_link import Connection, LinkTimes, RedisLink, command, some_answers
 
 TURN_MESSAGES = 128
 """Messages delivered before other work gets its turn: at some 20 µs each, well below the 50 ms the loop may be held."""
@@ -100,13 +102,19 @@ class Subscriber:
 
     async def _read(self, connection: Connection) -> None:
         clock = asyncio.get_running_loop().time
+        taken = 0
         while True:
-            for _ in range(TURN_MESSAGES):
-                answer = await connection.read_response()
-                self._heard_at = clock()
+            answers = await some_answers(connection)
+            self._heard_at = clock()
+            for answer in answers:
+                if isinstance(answer, ResponseError):
+                    raise answer
                 if type(answer) is list:  # not so the bare PONG of a connection without subscriptions
                     self._take(answer)
-            await asyncio.sleep(0)
+                taken += 1
+                if taken >= TURN_MESSAGES:
+                    taken = 0
+                    await asyncio.sleep(0)
 
     async def _write(self, connection: Connection) -> None:
         """Send what is asked for; in silence probe, and give the connection up when the probe goes unanswered."""

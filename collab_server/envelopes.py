@@ -15,9 +15,11 @@ MalformedEnvelope on foreign bytes. Called by `bus_gate`.
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from struct import Struct
 from uuid import UUID
 
@@ -30,6 +32,7 @@ BOOT_BYTES = 8
 _HEADER_BYTES = 4
 _DOCUMENT_ID_BYTES = 16
 _SIGNATURE_BYTES = 32
+_BLOCK_BYTES = 64
 _HAS_DOCUMENT = 1
 _SIGNED = 2
 _NO_EPOCH = 0xFFFFFFFF
@@ -82,7 +85,7 @@ def encode(envelopes: Sequence[Envelope], stamp: Stamp, key: bytes | None = None
         parts.append(_ENTRY.pack(_CODES[envelope.kind], len(envelope.body)))
         parts.append(envelope.body)
     wire = b"".join(parts)
-    return wire if key is None else wire + hmac.digest(key, wire, "sha256")
+    return wire if key is None else wire + sign(key, wire)
 
 
 def encode_first(envelope: Envelope, key: bytes | None = None) -> bytes:
@@ -91,11 +94,14 @@ def encode_first(envelope: Envelope, key: bytes | None = None) -> bytes:
     flags = (_HAS_DOCUMENT if document_id is not None else 0) | (_SIGNED if key is not None else 0)
     head = bytes((FIRST_VERSION, _CODES[envelope.kind], flags, len(origin)))
     wire = b"".join((head, origin, document_id.bytes if document_id is not None else b"", envelope.body))
-    return wire if key is None else wire + hmac.digest(key, wire, "sha256")
+    return wire if key is None else wire + sign(key, wire)
 
 
-def decode(wire: bytes, keys: Sequence[bytes] = ()) -> Parcel:
-    """The envelopes in `wire`, signed with one of `keys` when there are any. Raises MalformedEnvelope."""
+def decode(wire: bytes, keys: Sequence[bytes] = (), expected: UUID | None = None) -> Parcel:
+    """The envelopes in `wire`, signed with one of `keys` when there are any. Raises MalformedEnvelope.
+
+    `expected` is the document they are probably for: only so that no second object is made of its id.
+    """
     if len(wire) < _HEADER_BYTES:
         raise MalformedEnvelope("truncated")
     version, second, flags, origin_bytes = wire[:_HEADER_BYTES]
@@ -108,7 +114,7 @@ def decode(wire: bytes, keys: Sequence[bytes] = ()) -> Parcel:
     try:
         origin = wire[_HEADER_BYTES:at].decode()
         if version == VERSION:
-            return _decode_parcel(wire, at, end, origin, has_document=bool(flags & _HAS_DOCUMENT))
+            return _decode_parcel(wire, at, end, origin, expected, has_document=bool(flags & _HAS_DOCUMENT))
         body_at = at + (_DOCUMENT_ID_BYTES if flags & _HAS_DOCUMENT else 0)
         if body_at > end:
             raise MalformedEnvelope("truncated")
@@ -117,6 +123,21 @@ def decode(wire: bytes, keys: Sequence[bytes] = ()) -> Parcel:
         return Parcel(None, origin, document_id, (only,))
     except ValueError:
         raise MalformedEnvelope("content") from None
+
+
+def sign(key: bytes, data: bytes) -> bytes:
+    """HMAC-SHA256 (RFC 2104) in half the time of `hmac.digest`, which begins with the key every time."""
+    inner, outer = _begun(key)
+    inner, outer = inner.copy(), outer.copy()
+    inner.update(data)
+    outer.update(inner.digest())
+    return outer.digest()
+
+
+@lru_cache(maxsize=8)
+def _begun(key: bytes) -> tuple[hashlib._Hash, hashlib._Hash]:
+    block = (key if len(key) <= _BLOCK_BYTES else hashlib.sha256(key).digest()).ljust(_BLOCK_BYTES, b"\0")
+    return hashlib.sha256(bytes(byte ^ 0x36 for byte in block)), hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
 
 
 def came_from(wire: bytes, origin: bytes) -> bool:
@@ -128,7 +149,7 @@ def came_from(wire: bytes, origin: bytes) -> bool:
     return wire[3:4] == bytes((len(origin),)) and wire.startswith(origin, _HEADER_BYTES)
 
 
-def _decode_parcel(wire: bytes, at: int, end: int, origin: str, *, has_document: bool) -> Parcel:
+def _decode_parcel(wire: bytes, at: int, end: int, origin: str, expected: UUID | None, *, has_document: bool) -> Parcel:
     """Version 2 from the stamp on. Raises ValueError and MalformedEnvelope."""
     body_at = at + _STAMP.size + (_DOCUMENT.size if has_document else 0)
     if body_at > end:
@@ -138,7 +159,11 @@ def _decode_parcel(wire: bytes, at: int, end: int, origin: str, *, has_document:
     document_id, epoch = None, None
     if has_document:
         document_bytes, said = _DOCUMENT.unpack_from(wire, at + _STAMP.size)
-        document_id, epoch = UUID(bytes=document_bytes), None if said == _NO_EPOCH else said
+        is_expected = expected is not None and expected.bytes == document_bytes
+        document_id, epoch = (
+            expected if is_expected else UUID(bytes=document_bytes),
+            None if said == _NO_EPOCH else said,
+        )
     envelopes, unknown = [], 0
     while body_at < end:
         if body_at + _ENTRY.size > end:
@@ -163,6 +188,6 @@ def _check_signature(wire: bytes, keys: Sequence[bytes]) -> int:
         raise MalformedEnvelope("signature")
     signed, signature = wire[:end], wire[end:]
     for key in keys:
-        if hmac.compare_digest(hmac.digest(key, signed, "sha256"), signature):
+        if hmac.compare_digest(sign(key, signed), signature):
             return end
     raise MalformedEnvelope("signature")

@@ -17,9 +17,11 @@ from typing import Any, Protocol, cast
 
 import hiredis
 import structlog
+from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ResponseError
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +41,8 @@ class LinkTimes:
 
 class Connection(Protocol):
     """The part of `redis.asyncio.Connection` that is used, with types (redis-py declares none)."""
+
+    _parser: Any
 
     async def connect(self) -> None: ...
     async def send_packed_command(self, command: Iterable[bytes], check_health: bool = ...) -> None: ...
@@ -107,6 +111,21 @@ class RedisLink:
         exponent = min(self._failures - 1, 10)
         longest = min(self._times.longest_backoff_s, self._times.first_backoff_s * 2**exponent)
         return random.uniform(0, longest)  # noqa: S311 - jitter, no secret
+
+
+async def some_answers(connection: Connection) -> list[Any]:
+    """The next answer, and those that came with it; an answer that is an error is returned, not raised.
+
+    One call a packet instead of one an answer, which would cost more than to act on it. redis-py has no name for this.
+    """
+    try:
+        answers = [await connection.read_response()]
+    except ResponseError as error:
+        answers = [error]
+    reader = connection._parser._reader
+    while (answer := reader.gets()) is not NOT_ENOUGH_DATA:
+        answers.append(answer)
+    return answers
 
 
 def command(*parts: bytes) -> bytes:

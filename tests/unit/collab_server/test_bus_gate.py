@@ -94,8 +94,9 @@ def test_a_parcel_from_the_future_is_stale(clock: Clock) -> None:
 
 def test_a_parcel_on_another_channel_is_refused(clock: Clock) -> None:
     one, two = Task(clock), Task(clock, "two")
-    assert two.gate.admit(one.seal(), lambda document_id: document_id != ROOM) is None
-    assert two.refused == {"channel": 1}
+    assert two.gate.admit(one.seal(), uuid4()) is None
+    assert two.gate.admit(one.seal(), None) is None
+    assert two.refused == {"channel": 2}
 
 
 def test_reordered_parcels_are_all_heard_and_each_once(clock: Clock) -> None:

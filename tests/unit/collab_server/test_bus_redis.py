@@ -379,3 +379,13 @@ async def test_a_recorded_message_is_dropped_and_counted(make_bus: MakeBus, redi
     assert [envelope.body for envelope in heard] == [b"now"]
     assert {reason: tally.count for reason, tally in tallies.refused.items()} == {"stale": 1, "channel": 1}
     await bus.close()
+
+
+async def test_a_task_that_is_alone_says_words_but_tells_of_no_room(make_bus: MakeBus) -> None:
+    one, two, heard, document = await make_bus("one"), await make_bus("two"), list[Envelope](), uuid4()
+    await two.subscribe(document, heard.append)
+    await two.subscribe(None, heard.append)
+    one.is_alone = True
+    one.publish(update("one", document, b"kept"))
+    one.publish(Envelope(EnvelopeKind.CONTROL, None, "one", b"alive"))
+    await until(lambda: [envelope.body for envelope in heard] == [b"alive"])

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collab_server.bus import Envelope, EnvelopeKind
-from collab_server.envelopes import MalformedEnvelope, Parcel, Stamp, came_from, decode, encode, encode_first
+from collab_server.envelopes import MalformedEnvelope, Parcel, Stamp, came_from, decode, encode, encode_first, sign
 
 ROOM = UUID("01234567-89ab-cdef-0123-456789abcdef")
 STAMP = Stamp(b"one life", 7, 1_700_000_000_000)
@@ -48,6 +48,11 @@ def test_a_parcel_comes_out_as_it_went_in(envelopes: list[Envelope], stamp: Stam
     first = envelopes[0]
     expected = Parcel(stamp, first.origin, first.document_id, tuple(envelopes))
     assert decode(encode(envelopes, stamp, key), signed_by(key)) == expected
+
+
+@given(st.binary(min_size=1, max_size=200), st.binary(max_size=300))
+def test_a_signature_is_the_hmac_of_the_standard(key: bytes, data: bytes) -> None:
+    assert sign(key, data) == hmac.digest(key, data, "sha256")
 
 
 @given(FIRST, KEYS)
