@@ -265,6 +265,39 @@ async def test_a_writer_who_is_denied_reads_on_until_it_is_asked_for_edits_again
     await expect(text_of(page)).to_have_attribute("contenteditable", "true")
 
 
+async def test_a_document_that_is_frozen_when_it_is_opened_can_be_read_and_later_written(
+    open_page: OpenPage, document: str
+) -> None:
+    page = await open_page(goes_there=False)
+
+    def frozen(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+        socket.send(denial("an operator has frozen this document"))
+        asks = bytes([0, 0])
+
+        def back(frame: str | bytes) -> None:
+            if isinstance(frame, str) or not frame.startswith(asks):  # who may not write is not asked
+                socket.send(frame)
+            else:
+                held.append((socket, frame))
+
+        server.on_message(back)
+
+    held: list[tuple[WebSocketRoute, bytes]] = []
+    await page.clock.install()
+    await page.route_web_socket(ANY_DOCUMENT, frozen)
+    await page.goto("/" + address(document, "Ada"))
+    await open_document(page)
+    await expect(page.locator("#own-role")).to_have_text("You can view")
+    await expect(text_of(page)).to_have_attribute("contenteditable", "false")
+    await page.clock.fast_forward(5_000)  # longer than it waits for the end that a refusal of the seat has
+    await expect(page.get_by_role("status")).to_have_text("Live")
+    socket, question = held[-1]
+    socket.send(question)  # it is thawed
+    await expect(page.locator("#own-role")).to_have_text("You can edit")
+    await expect(text_of(page)).to_have_attribute("contenteditable", "true")
+
+
 async def test_a_token_near_its_end_is_renewed_for_the_seat(open_page: OpenPage, document: str) -> None:
     between = Between()
     page = await between.guard(await open_page(goes_there=False))

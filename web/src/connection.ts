@@ -71,6 +71,8 @@ export class Connection {
     provider.on("sync", (synced) => {
       if (!synced) return;
       this.renewed = false;
+      if (this.denial !== null) this.becomes("viewer"); // the seat is ours: the document is frozen
+      this.denial = null;
       this.become({ phase: "live" });
     });
     provider.on("connection-close", () => {
@@ -127,7 +129,7 @@ export class Connection {
     this.denial = reason;
     const socket = this.provider.ws;
     window.setTimeout(() => {
-      if (this.provider.ws !== socket || socket === null) return;
+      if (this.provider.ws !== socket || socket === null || this.denial === null) return;
       this.provider.disconnect();
       void this.refused(null, "");
     }, GRACE_AFTER_DENIAL_MS);
