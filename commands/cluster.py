@@ -54,6 +54,7 @@ async def _cluster(settings: Settings, asked: Asked, stop: Stop) -> None:
     of_tasks = settings.model_copy(
         update={
             "auth": settings.auth,
+            "host": "127.0.0.1",  # only the balancer and the page are for others
             "data_dir": folder,
             "allowed_origins": (*settings.allowed_origins, *pages),
             "bus_key": settings.bus_key or secrets.token_urlsafe(24),
