@@ -61,8 +61,8 @@ class Cluster:
         self.each(ServerProcess.start)
 
     def stop(self) -> None:
-        """Drain all and end the ways."""
-        self.each(ServerProcess.stop)
+        """Drain all that run and end the ways."""
+        self.each(lambda task: task.stop() if task.runs else None)
         for way in self.ways:
             way.stop()
 

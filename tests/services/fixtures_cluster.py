@@ -19,10 +19,12 @@ def _shared_cluster(postgres_of_major: PostgresOfMajor, tmp_path_factory: pytest
     redis.start()
     url = apart(postgres_of_major(None).fresh_database())
     cluster = Cluster(folder, url, redis, 2, auth="dev", checkpoint_after_updates=150, checkpoint_after_s=1)
-    cluster.start()
-    yield cluster
-    cluster.stop()
-    redis.kill()
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+        redis.kill()
 
 
 @pytest.fixture

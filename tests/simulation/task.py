@@ -210,6 +210,7 @@ class ServerTask:
                 max_awareness_ids=4,
                 max_coalesce_s=0.025,
                 bounds=RoomBounds(),
+                compare_every_s=parts.compare_every_s,
             )
 
         self.registry = parts.registry(

@@ -9,7 +9,6 @@ import time
 
 import pytest
 
-from collab_server.rooms.registry import Registry
 from tests.simulation.cluster import ClusterWorld
 from tests.simulation.world import REAL, Failed, Parts, simulate
 
@@ -28,14 +27,10 @@ def test_everyone_is_equal_five_seconds_after_the_bus_is_well() -> None:
     assert rows > 10 * seed, "worlds in which next to nothing is written prove nothing"
 
 
-class NeverGreets(Registry):
-    """The bus is back, and nobody asks for what was missed."""
-
-    def _greet_peers(self) -> None:
-        return
+NEVER_S = 1e9
 
 
-@pytest.mark.parametrize("parts", [Parts(registry=NeverGreets)], ids=["greeting"])
+@pytest.mark.parametrize("parts", [Parts(compare_every_s=NEVER_S)], ids=["copies are never compared"])
 def test_a_bug_that_is_put_back_is_found_and_its_world_is_well_without_it(parts: Parts) -> None:
     failure = first_failure(parts)
     assert "not equal" in str(failure)

@@ -44,6 +44,7 @@ class Parts:
     registry: Callable[..., Registry] = Registry
     checkpointer: Callable[..., Checkpointer] = Checkpointer
     table: Callable[[MemoryJournal], MemoryCheckpointTable] = MemoryCheckpointTable
+    compare_every_s: float = 3.0
     instead: Mapping[Any, Any] = field(default_factory=dict)  # functions that workers run → what they run instead
 
 
