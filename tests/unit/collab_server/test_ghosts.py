@@ -40,7 +40,8 @@ class Screen:
     def say(self, clock: int | None = None) -> None:
         """Show its own state, with the next clock."""
         self.clock = self.clock + 1 if clock is None else clock
-        self.person.send(Awareness((AwarenessEntry(self.client_id, self.clock, self.state),)))
+        now = asyncio.get_running_loop().time()
+        self.person.send(Awareness((AwarenessEntry(self.client_id, self.clock, self.state),)), now)
 
     @property
     def shows(self) -> set[int]:
@@ -91,8 +92,8 @@ class Task:
 
 
 @asynccontextmanager
-async def cluster(number: int) -> AsyncIterator[tuple[MemoryNetwork, list[Task]]]:
-    network = MemoryNetwork()
+async def cluster(number: int, network: MemoryNetwork | None = None) -> AsyncIterator[tuple[MemoryNetwork, list[Task]]]:
+    network = network or MemoryNetwork()
     async with AsyncExitStack() as stack:
         tasks: list[Task] = []
         for _ in range(number):
