@@ -91,7 +91,7 @@ async def test_tokens_issued_before_a_revocation_are_void_on_every_task(
     one, two = two_tasks(start_server, redis_server.url)
     for subject in ("bob", "ada"):
         await set_role(one, "script", subject, "editor")
-    old, adas = stranger(one, "bob"), stranger(one, "ada")
+    old, adas = stranger(one, "bob", groups=["admin"]), stranger(one, "ada")
     async with (
         Client(one.websocket_url, "script", token=old) as here,
         Client(two.websocket_url, "script", token=old) as there,
@@ -105,6 +105,7 @@ async def test_tokens_issued_before_a_revocation_are_void_on_every_task(
         assert time.monotonic() - began < WITHIN_S
         for task in (one, two):
             assert await refusal_of(task, "script", old) == 401
+            assert (await asyncio.to_thread(ask, task, "GET", "/rooms", by=f"Bearer {old}"))[0] == 401
         assert ada.closed is None
         new = stranger(one, "bob", issued_in_s=1)  # `iat` counts whole seconds
         async with Client(two.websocket_url, "script", token=new) as again:
