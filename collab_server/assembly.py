@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 
+from auth.revocable import RevocableAuthenticator
 from collab_server.adapters import (
     Announce,
     SignIn,
@@ -162,9 +163,10 @@ async def assembled(
         stack.callback(Company(bus, neighbours, registry.greetings.begin).close)
         watching.start(neighbours.watch(), "neighbours")
         stack.callback(neighbours.say_leaving)
+        signed_in = RevocableAuthenticator(sign_in.authenticator, permissions)
         with announce("Admin port") as started:
             admin = HttpPort(
-                Admin(server, recorder, bus, health, heartbeat, sign_in.authenticator, audit, sections).app(),
+                Admin(server, recorder, bus, health, heartbeat, signed_in, audit, sections).app(),
                 settings.host,
                 settings.admin_port,
                 "COLLAB_ADMIN_PORT",

@@ -16,6 +16,12 @@ def _shared_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisSer
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def shared_redis_url(_shared_redis: RedisServer) -> str:
+    """The same server as it is, for what a module's tests share: others empty it, which ends no subscription."""
+    return _shared_redis.url
+
+
 @pytest.fixture
 def redis_url(_shared_redis: RedisServer) -> str:
     """A server for the whole test process, emptied for this test."""
