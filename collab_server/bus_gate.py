@@ -159,9 +159,10 @@ class Gate:
         now_ms = self._now_ms()
         age_ms = now_ms - stamp.sent_at_ms if now_ms and stamp.sent_at_ms else 0
         name = (origin, stamp.boot)
-        window = self._windows.pop(name, None) or Window()
+        window = self._windows.get(name) or Window()
         if not -TOLERANCE_MS <= age_ms <= TOLERANCE_MS:
             raise MalformedEnvelope("replayed" if window.knows(stamp.sequence) else "stale")
+        self._windows.pop(name, None)  # not before it is heard, or an old recording would clear what was heard since
         while len(self._windows) >= MOST_ORIGINS:
             del self._windows[next(iter(self._windows))]
         self._windows[name] = window

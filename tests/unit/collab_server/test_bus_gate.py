@@ -206,3 +206,16 @@ def test_a_kind_of_a_later_version_is_counted_and_harms_nothing(clock: Clock) ->
     [(wire, _)] = one.gate.seal([Envelope(EnvelopeKind.UPDATE, ROOM, "one", body) for body in (b"later", b"now")])
     assert two.bodies(wire.replace(b"\x01\x00\x00\x00\x05later", b"\x63\x00\x00\x00\x05later")) == [b"now"]
     assert two.refused == {"kind": 1}
+
+
+def test_an_old_parcel_does_not_make_a_gate_forget_what_it_heard_since(clock: Clock) -> None:
+    """T21: an intruder without the key has only recordings; an old one must not open the door for newer ones."""
+    one, two = Task(clock, "one", b"key"), Task(clock, "two", b"key")
+    old = one.seal()
+    two.bodies(old)
+    clock.ms += TOLERANCE_MS + 1
+    newer = one.seal(b"evict")
+    assert two.bodies(newer) == [b"evict"]
+    clock.ms += DOUBLED_WITHIN_MS + 1
+    assert [two.bodies(old), two.bodies(newer)] == [None, None]
+    assert two.refused == {"replayed": 2}
