@@ -20,7 +20,7 @@ from collab_server.bus import Bus, Envelope, EnvelopeKind, Heading
 from collab_server.rooms.digest import Difference, Digest
 from collab_server.rooms.fingerprint import UNKNOWN, Fingerprints
 from collab_server.rooms.publication import Publication
-from collab_server.rooms.replica import Replica
+from collab_server.rooms.replica import Replica, ReplicaBroken
 
 if TYPE_CHECKING:
     from collab_server.rooms.room import Room
@@ -123,8 +123,12 @@ class Sentinel:
         if not (is_news or asks or self._is_asked):
             return
         self._is_asked = False
+        try:
+            body = Digest.of(self._prints.at(room.updates), self._replica.clocks, asks=asks).encode()
+        except ReplicaBroken:
+            room.rebuild.begin()
+            return
         # Behind what it speaks of, which is told once it is durable.
-        body = Digest.of(self._prints.at(room.updates), self._replica.clocks, asks=asks).encode()
         self._publication.publish(room.ticket, self._heading.over(EnvelopeKind.DIGEST, body))
         if asks:
             self._tell_later()
@@ -200,7 +204,11 @@ class Sentinel:
         room, told = self._room, peer.told
         if told is None or room.is_lost or room.rebuild.is_under_way:
             return
-        difference = self._beside(told)
+        try:
+            difference = self._beside(told)
+        except ReplicaBroken:
+            room.rebuild.begin()
+            return
         if difference is None:
             return
         if not difference.part:

@@ -200,6 +200,16 @@ async def test_alone_with_a_document_a_task_soon_stops_to_tell_of_it() -> None:
         assert len(network.carried) == told
 
 
+@pytest.mark.usefixtures("quick")
+async def test_a_copy_that_breaks_as_it_is_looked_at_is_rebuilt() -> None:
+    async with two() as pair:
+        here = pair.rooms[0]
+        pair.writer.write("more")
+        here._replica.forget()
+        await until(lambda: pair.here.metrics.room_rebuilds["rebuilt"].count == 1)
+        await until(lambda: pair.are_equal)
+
+
 # Fingerprints
 
 
