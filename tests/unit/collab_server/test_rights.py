@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,12 +17,14 @@ from collab_server.bus_memory import MemoryNetwork
 from collab_server.control import Control
 from collab_server.errors import Close, Refused
 from collab_server.rights import MOST_WAITING, WORD, Rights
-from collab_server.rooms.member import READ_ONLY, Member
+from collab_server.rooms.member import FROZEN, READ_ONLY, Member
 from collab_server.rooms.registry import Registry
 from collab_server.wire.awareness import AwarenessEntry
 from collab_server.wire.messages import Awareness, PermissionDenied, SyncStep1, Update
+from persistence.rulings import Ruling
 from tests.unit.collab_server.rooms.parts import House, Person, house, until
 
+LATER = time.monotonic() + 3600  # than anything that is read of rulings meanwhile
 TYPED = b"\x01\x01\x01\x00\x04\x01\x01c\x01a\x00"  # "a" by client 1
 
 
@@ -154,6 +157,19 @@ async def test_a_reader_who_may_write_now_is_asked_for_what_it_has() -> None:
         ada.send(Update(TYPED))
         assert ada.member.room.clocks == {1: 1}
         assert seat.largest == task.here.largest_message(Role.EDITOR)
+
+
+async def test_one_who_may_write_now_in_a_frozen_document_hears_that_it_is_frozen() -> None:
+    async with watched() as task:
+        ada, _seat = await task.seat("ada", Role.VIEWER)
+        ada.member.room.ruling.obey(Ruling(frozen=True), LATER)
+        await task.permissions.set_role("ada", "demo", Role.EDITOR)
+        task.rights.changed(subject="ada")
+        await until(lambda: told(ada) == [FROZEN])
+        ada.send(Update(TYPED))
+        assert (ada.member.room.clocks, asked(ada)) == ({}, 0)
+        ada.member.room.ruling.obey(Ruling(frozen=False), LATER + 1)
+        assert asked(ada) == 1
 
 
 async def test_one_who_is_barred_from_writing_reads_on() -> None:
