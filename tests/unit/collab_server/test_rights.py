@@ -35,13 +35,15 @@ class Slow(MemoryPermissions):
         super().__init__()
         self.let = asyncio.Event()
         self.let.set()
-        self.away = False
+        self.away = self.is_broken = False
         self.asked: list[Collection[Pair]] = []
 
     async def standings_of(self, pairs: Collection[Pair]) -> Mapping[Pair, Standing]:
         self.asked.append(pairs)
         found = await super().standings_of(pairs)
         await self.let.wait()
+        if self.is_broken:
+            raise RuntimeError("a fault of ours")
         if self.away:
             raise PermissionsUnavailable("away")
         return found
@@ -54,6 +56,7 @@ class Seat:
     member: Member | None
     closed: list[Close] = field(default_factory=list)
     largest: int = 0
+    is_broken: bool = False
 
     def close(self, refusal: Refused) -> None:
         assert self.member is not None
@@ -63,6 +66,8 @@ class Seat:
 
     def take_seat(self, member: Member, max_message_bytes: int) -> None:
         assert member is self.member
+        if self.is_broken:
+            raise RuntimeError("a fault of ours")
         self.largest = max_message_bytes
 
 
@@ -240,6 +245,24 @@ async def test_while_grants_cannot_be_read_seats_stay_and_a_word_is_not_forgotte
         assert seat.closed == []
         task.permissions.away = False
         await until(lambda: seat.closed == [Close.FORBIDDEN])
+
+
+async def test_a_fault_of_ours_costs_one_connection_and_ends_no_looking() -> None:
+    async with watched() as task:
+        (_ada, adas), (bob, _bobs) = await task.seat("ada", Role.EDITOR), await task.seat("bob", Role.EDITOR)
+        adas.is_broken = True
+        for subject in ("ada", "bob"):
+            await task.permissions.set_role(subject, "demo", Role.VIEWER)
+        task.rights.changed(document="demo")
+        await until(lambda: bob.member.role is Role.VIEWER)
+        assert adas.closed == [Close.ROOM_UNAVAILABLE]
+        task.permissions.is_broken = True
+        await task.permissions.set_role("bob", "demo", Role.EDITOR)
+        task.rights.changed(document="demo")
+        before = len(task.permissions.asked)
+        await until(lambda: len(task.permissions.asked) > before)
+        task.permissions.is_broken = False
+        await until(lambda: bob.member.role is Role.EDITOR)
 
 
 async def test_an_answer_is_never_acted_on_after_a_newer_one() -> None:
