@@ -20,7 +20,7 @@ from auth.identity import Identity
 from auth.permissions import Action, Permissions, PermissionsUnavailable, Role, Standing, permits
 from collab_server.admission import judged
 from collab_server.control import Body, Control
-from collab_server.errors import Refused
+from collab_server.errors import Close, Refused
 from collab_server.rooms.member import Member
 from collab_server.rooms.registry import Registry
 from collab_server.telemetry import Metrics
@@ -30,7 +30,7 @@ from persistence.errors import StorageUnavailable
 log = structlog.get_logger(__name__)
 
 WORD = "rights"
-SEATS_A_LOOK = 1_000  # judged in 2 ms; a query of as many pairs takes 10 ms
+SEATS_A_LOOK = 1_000  # asking about so many takes the loop 10 ms, judging them 4
 ENDS_A_TURN = 20  # each tells a whole room that somebody left
 RETRY_S = 1.0
 MOST_WAITING = 1_000  # more that waits to be looked up, and everyone is
@@ -92,6 +92,7 @@ class Rights:
         self._clock = clock
         self._waiting: set[Concerned] = set()
         self._due = asyncio.Event()
+        self._was_away = False
         self._whole_at = clock()
         metrics.rights_age_s.set_function(lambda: self._clock() - self._whole_at)
         control.on(WORD, self._hear)
@@ -124,10 +125,7 @@ class Rights:
             await self._due.wait()
             self._due.clear()
             waiting, self._waiting = self._waiting, set()
-            try:
-                await self._look(place, waiting)
-            except (PermissionsUnavailable, StorageUnavailable) as failure:
-                log.warning("rights_unknown", cause=str(failure))
+            if not await self._looked(place, waiting):
                 self._waiting |= waiting
                 await asyncio.sleep(RETRY_S)
                 self._due.set()
@@ -136,16 +134,28 @@ class Rights:
         """Look up everyone so often that no seat rests on what was true more than `max_age_s` ago."""
         while True:
             began = self._clock()
-            try:
-                await self._look(place, {EVERYONE}, over_s=self._max_age_s / 10)
-            except (PermissionsUnavailable, StorageUnavailable) as failure:
-                log.debug("rights_unknown", cause=str(failure))
+            if not await self._looked(place, {EVERYONE}, over_s=self._max_age_s / 10):
                 await asyncio.sleep(RETRY_S)
                 continue
             self._whole_at = began
             # Tasks that started together need not ask together.
             next_at = began + self._max_age_s * random.uniform(0.7, 0.9)  # noqa: S311 - jitter, no secret
             await asyncio.sleep(max(0.0, next_at - self._clock()))
+
+    async def _looked(self, place: Place, waiting: set[Concerned], *, over_s: float = 0.0) -> bool:
+        """Look, and say whether that could be done."""
+        try:
+            await self._look(place, waiting, over_s=over_s)
+        except (PermissionsUnavailable, StorageUnavailable) as failure:
+            if not self._was_away:  # once an outage
+                log.warning("rights_unknown", cause=str(failure))
+            self._was_away = True
+        except Exception:  # a fault of ours must not end the looking for good
+            log.exception("rights_look_failed")
+        else:
+            self._was_away = False
+            return True
+        return False
 
     async def _look(self, place: Place, waiting: set[Concerned], *, over_s: float = 0.0) -> None:
         """Look up whoever is concerned, spread over so many seconds where they are many."""
@@ -159,7 +169,7 @@ class Rights:
                 await self._judge(place, batch)
 
     async def _look_for_deleted(self, registry: Registry, waiting: set[Concerned]) -> None:
-        named = {document for document, _subject in waiting}
+        named = {document for document, subject in waiting if subject is None}
         open_rooms = [room for room in registry.rooms.values() if None in named or room.document.name in named]
         if open_rooms:
             existing = await self._catalog.existing([room.document.id for room in open_rooms])
@@ -188,7 +198,12 @@ class Rights:
             )
             seat.close(refusal)
             return False
-        self.reseat(place, seat, member, member.identity, role)
+        try:
+            self.reseat(place, seat, member, member.identity, role)
+        except Exception:  # a fault of ours costs this connection, which may come back
+            log.exception("reseat_failed")
+            seat.close(Refused(Close.ROOM_UNAVAILABLE))
+            return False
         return True
 
     def reseat(self, place: Place, seat: Seated, member: Member, identity: Identity, role: Role) -> None:

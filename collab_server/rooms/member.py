@@ -191,9 +191,9 @@ class Member:
         What was taken in before stays and is acknowledged; what comes from now on, or waits, is judged by the new role.
         One who may write no more is told so, one who may now is asked for what it has typed meanwhile.
         """
-        wrote, shown = self.may(Action.WRITE_DOCUMENT), (self.identity.name, self.role)
+        wrote, shown = permits(self.role, Action.WRITE_DOCUMENT), (self.identity.name, self.role)
         self.identity, self.role = identity, role
-        writes = self.may(Action.WRITE_DOCUMENT)
+        writes = permits(role, Action.WRITE_DOCUMENT)
         if shown != (identity.name, role):
             self.room.roster.describe(self, Person(identity.subject, identity.name, role))
             self.room.cursors.stamp_again(self, now)
@@ -202,7 +202,7 @@ class Member:
             self.send(PermissionDenied(READ_ONLY))
         elif writes and not wrote:
             self._denied = self.awaiting_sync = False
-            self.ask_for_sync()
+            self.room.ruling.welcome(self)
 
     def receive(self, payload: bytes, now: float) -> bool:
         """Act on one message; False if it only repeated what was known. Raises `Refused` to end the connection."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -16,12 +17,14 @@ from collab_server.bus_memory import MemoryNetwork
 from collab_server.control import Control
 from collab_server.errors import Close, Refused
 from collab_server.rights import MOST_WAITING, WORD, Rights
-from collab_server.rooms.member import READ_ONLY, Member
+from collab_server.rooms.member import FROZEN, READ_ONLY, Member
 from collab_server.rooms.registry import Registry
 from collab_server.wire.awareness import AwarenessEntry
 from collab_server.wire.messages import Awareness, PermissionDenied, SyncStep1, Update
+from persistence.rulings import Ruling
 from tests.unit.collab_server.rooms.parts import House, Person, house, until
 
+LATER = time.monotonic() + 3600  # than anything that is read of rulings meanwhile
 TYPED = b"\x01\x01\x01\x00\x04\x01\x01c\x01a\x00"  # "a" by client 1
 
 
@@ -32,13 +35,15 @@ class Slow(MemoryPermissions):
         super().__init__()
         self.let = asyncio.Event()
         self.let.set()
-        self.away = False
+        self.away = self.is_broken = False
         self.asked: list[Collection[Pair]] = []
 
     async def standings_of(self, pairs: Collection[Pair]) -> Mapping[Pair, Standing]:
         self.asked.append(pairs)
         found = await super().standings_of(pairs)
         await self.let.wait()
+        if self.is_broken:
+            raise RuntimeError("a fault of ours")
         if self.away:
             raise PermissionsUnavailable("away")
         return found
@@ -51,6 +56,7 @@ class Seat:
     member: Member | None
     closed: list[Close] = field(default_factory=list)
     largest: int = 0
+    is_broken: bool = False
 
     def close(self, refusal: Refused) -> None:
         assert self.member is not None
@@ -60,6 +66,8 @@ class Seat:
 
     def take_seat(self, member: Member, max_message_bytes: int) -> None:
         assert member is self.member
+        if self.is_broken:
+            raise RuntimeError("a fault of ours")
         self.largest = max_message_bytes
 
 
@@ -156,6 +164,19 @@ async def test_a_reader_who_may_write_now_is_asked_for_what_it_has() -> None:
         assert seat.largest == task.here.largest_message(Role.EDITOR)
 
 
+async def test_one_who_may_write_now_in_a_frozen_document_hears_that_it_is_frozen() -> None:
+    async with watched() as task:
+        ada, _seat = await task.seat("ada", Role.VIEWER)
+        ada.member.room.ruling.obey(Ruling(frozen=True), LATER)
+        await task.permissions.set_role("ada", "demo", Role.EDITOR)
+        task.rights.changed(subject="ada")
+        await until(lambda: told(ada) == [FROZEN])
+        ada.send(Update(TYPED))
+        assert (ada.member.room.clocks, asked(ada)) == ({}, 0)
+        ada.member.room.ruling.obey(Ruling(frozen=False), LATER + 1)
+        assert asked(ada) == 1
+
+
 async def test_one_who_is_barred_from_writing_reads_on() -> None:
     async with watched() as task:
         ada, _seat = await task.seat("ada", Role.VIEWER)
@@ -224,6 +245,24 @@ async def test_while_grants_cannot_be_read_seats_stay_and_a_word_is_not_forgotte
         assert seat.closed == []
         task.permissions.away = False
         await until(lambda: seat.closed == [Close.FORBIDDEN])
+
+
+async def test_a_fault_of_ours_costs_one_connection_and_ends_no_looking() -> None:
+    async with watched() as task:
+        (_ada, adas), (bob, _bobs) = await task.seat("ada", Role.EDITOR), await task.seat("bob", Role.EDITOR)
+        adas.is_broken = True
+        for subject in ("ada", "bob"):
+            await task.permissions.set_role(subject, "demo", Role.VIEWER)
+        task.rights.changed(document="demo")
+        await until(lambda: bob.member.role is Role.VIEWER)
+        assert adas.closed == [Close.ROOM_UNAVAILABLE]
+        task.permissions.is_broken = True
+        await task.permissions.set_role("bob", "demo", Role.EDITOR)
+        task.rights.changed(document="demo")
+        before = len(task.permissions.asked)
+        await until(lambda: len(task.permissions.asked) > before)
+        task.permissions.is_broken = False
+        await until(lambda: bob.member.role is Role.EDITOR)
 
 
 async def test_an_answer_is_never_acted_on_after_a_newer_one() -> None:
