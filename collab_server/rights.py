@@ -126,8 +126,8 @@ class Rights:
             waiting, self._waiting = self._waiting, set()
             try:
                 await self._look(place, waiting)
-            except (PermissionsUnavailable, StorageUnavailable) as failure:
-                log.warning("rights_unknown", cause=str(failure))
+            except Exception as failure:  # whatever it is must not end the watch for good
+                _tell(failure, log.warning)
                 self._waiting |= waiting
                 await asyncio.sleep(RETRY_S)
                 self._due.set()
@@ -138,8 +138,8 @@ class Rights:
             began = self._clock()
             try:
                 await self._look(place, {EVERYONE}, over_s=self._max_age_s / 10)
-            except (PermissionsUnavailable, StorageUnavailable) as failure:
-                log.debug("rights_unknown", cause=str(failure))
+            except Exception as failure:
+                _tell(failure, log.debug)
                 await asyncio.sleep(RETRY_S)
                 continue
             self._whole_at = began
@@ -173,10 +173,17 @@ class Rights:
         standings = await self._permissions.standings_of({_pair(member) for _seat, member in members})
         ended = 0
         for seat, member in members:
-            if seat.member is member and not self._may_stay(place, seat, member, standings[_pair(member)]):
+            if seat.member is member and not self._is_well(place, seat, member, standings[_pair(member)]):
                 ended += 1
                 if ended % ENDS_A_TURN == 0:
                     await asyncio.sleep(0)
+
+    def _is_well(self, place: Place, seat: Seated, member: Member, standing: Standing) -> bool:
+        try:
+            return self._may_stay(place, seat, member, standing)
+        except Exception:  # a fault of ours at one seat keeps nobody from being judged
+            log.exception("seat_not_judged", document=member.room.document.name, actor=member.identity.subject)
+            return False
 
     def _may_stay(self, place: Place, seat: Seated, member: Member, standing: Standing) -> bool:
         try:
@@ -208,6 +215,13 @@ class Rights:
             )
             seat.take_seat(member, place.largest_message(role))
         member.become(identity, role, self._clock())
+
+
+def _tell(failure: Exception, tell: Callable[..., object]) -> None:
+    if isinstance(failure, (PermissionsUnavailable, StorageUnavailable)):
+        tell("rights_unknown", cause=str(failure))
+    else:
+        log.error("rights_look_failed", exc_info=failure)
 
 
 def _concerns(waiting: set[Concerned], member: Member) -> bool:

@@ -256,3 +256,24 @@ async def test_a_flood_of_words_becomes_one_look_at_everyone() -> None:
         await until(lambda: len(task.permissions.asked) > before)
         assert sorted(task.permissions.asked[before]) == [("ada", "demo"), ("bob", "demo")]
         assert task.rights.heard == MOST_WAITING + 10
+
+
+class Broken(Seat):
+    """A connection that a fault of ours keeps from being closed."""
+
+    def close(self, refusal: Refused) -> None:
+        raise RuntimeError(refusal.reason)
+
+
+async def test_a_seat_that_cannot_be_judged_keeps_nobody_else_from_it() -> None:
+    async with watched() as task:
+        seats = [(await task.seat(subject, Role.EDITOR))[1] for subject in ("ada", "bob", "cleo")]
+        broken = Broken(seats[0].member)
+        task.here.connections[0] = broken
+        for subject in ("ada", "bob"):
+            await task.permissions.set_role(subject, "demo", None)
+        task.rights.changed(document="demo")
+        await until(lambda: seats[1].closed == [Close.FORBIDDEN])
+        await task.permissions.set_role("cleo", "demo", None)
+        task.rights.changed(subject="cleo")
+        await until(lambda: seats[2].closed == [Close.FORBIDDEN])
