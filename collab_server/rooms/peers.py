@@ -51,6 +51,7 @@ class Peers:
         self._answering: asyncio.TimerHandle | None = None
         self._lacking: dict[int, int] | None = None  # what all who are owed an answer hold
         self._asks_back = False
+        self._answered_ticket = 0
 
     def tell(self, update: bytes) -> None:
         """Pass on an update of a member once it is durable."""
@@ -132,10 +133,12 @@ class Peers:
 
     def _answer_now(self) -> None:
         self._answered_at = self._loop.time()
-        lacking, self._lacking = self._lacking, None
         asks_back, self._asks_back = self._asks_back, False
-        if lacking is not None:
+        if self._lacking is not None and self._publication.has_passed(self._answered_ticket):
+            lacking, self._lacking, self._answered_ticket = self._lacking, None, self._newest()
             for update in self._replica.diffs(encode_state_vector(lacking)):
-                self._publication.publish(self._newest(), self._heading.over(EnvelopeKind.SYNC_REPLY, update))
+                self._publication.publish(self._answered_ticket, self._heading.over(EnvelopeKind.SYNC_REPLY, update))
+        elif self._lacking is not None:  # the last one waits for its commit: all who ask meanwhile get the next
+            self._answering = self._loop.call_later(ANSWER_EVERY_S, self._answer_later)
         if asks_back:
             self._ask(ANSWER)

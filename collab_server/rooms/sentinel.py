@@ -82,6 +82,7 @@ class Sentinel:
         self._loop = asyncio.get_running_loop()
         self._due: asyncio.TimerHandle | None = None
         self._told_at = -1
+        self._told_ticket = 0
         self._is_asked = False
         self._unheard = 0
 
@@ -111,7 +112,8 @@ class Sentinel:
         room = self._room
         if room.is_lost or self._bus.is_alone:
             return
-        if room.rebuild.is_under_way:
+        # One that waits for its commit is enough: when the journal is away there would be thousands.
+        if room.rebuild.is_under_way or not self._publication.has_passed(self._told_ticket):
             self._tell_later()
             return
         self._forget_silent()
@@ -125,6 +127,7 @@ class Sentinel:
         self._is_asked = False
         # Behind what it speaks of, which is told once it is durable.
         body = Digest.of(self._prints.at(room.updates), self._replica.clocks, asks=asks).encode()
+        self._told_ticket = room.ticket
         self._publication.publish(room.ticket, self._heading.over(EnvelopeKind.DIGEST, body))
         if asks:
             self._tell_later()

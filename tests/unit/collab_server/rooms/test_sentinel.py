@@ -200,6 +200,25 @@ async def test_alone_with_a_document_a_task_soon_stops_to_tell_of_it() -> None:
         assert len(network.carried) == told
 
 
+@pytest.mark.usefixtures("quick")
+async def test_while_the_journal_is_away_a_room_holds_back_one_digest_and_one_answer() -> None:
+    """F04: what waits for a commit would be gigabytes after an hour, and a burst at its end."""
+    async with two() as pair:
+        held_back = pair.rooms[0].sentinel._publication._waiting
+        pair.here.journal.available = False
+        pair.writer.write("!")
+        for _ in range(3):
+            pair.network.carried.clear()
+            pair.rooms[1].greet_peers()
+            await until(lambda: EnvelopeKind.SYNC_REQUEST in pair.network.carried)
+        kinds = [envelope.kind for _ticket, envelope in held_back]
+        assert {kind: kinds.count(kind) for kind in kinds} == dict.fromkeys(
+            (EnvelopeKind.UPDATE, EnvelopeKind.DIGEST, EnvelopeKind.SYNC_REPLY), 1
+        )
+        pair.here.journal.available = True
+        await until(lambda: pair.are_equal)
+
+
 # Fingerprints
 
 
