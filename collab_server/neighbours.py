@@ -79,7 +79,9 @@ class Neighbours:
             self.look(late_s=self._clock() - slept_from - ALIVE_EVERY_S)
 
     def say_alive(self) -> None:
-        """Tell the others that this task lives; also whenever something about it changes."""
+        """Tell the others that this task lives; also whenever something about it changes, until it has left."""
+        if self._has_left:
+            return
         body = {"speaks": sorted(self._speaks), "draining": self.draining}
         self._control.tell(ALIVE, body)
 
