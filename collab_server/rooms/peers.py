@@ -52,6 +52,7 @@ class Peers:
         self._lacking: dict[int, int] | None = None  # what all who are owed an answer hold
         self._asks_back = False
         self._answered_ticket = 0
+        self._is_closed = False
 
     def tell(self, update: bytes) -> None:
         """Pass on an update of a member once it is durable."""
@@ -59,7 +60,8 @@ class Peers:
             self._publication.publish(self._newest(), self._heading.over(EnvelopeKind.UPDATE, update))
 
     def close(self) -> None:
-        """The room is no more."""
+        """The room is no more: it asks and answers nobody."""
+        self._is_closed = True
         for handle in (self._greeting, self._answering):
             if handle is not None:
                 handle.cancel()
@@ -71,7 +73,7 @@ class Peers:
 
         At most once in `GREETING_EVERY_S`: later wishes within that time become one more greeting at its end.
         """
-        if self._bus.is_alone:
+        if self._bus.is_alone or self._is_closed:
             return
         now = self._loop.time()
         early_s = self._greeted_at + GREETING_EVERY_S - now
@@ -100,6 +102,8 @@ class Peers:
 
     def answer(self, envelope: Envelope) -> None:
         """Give another task what it lacks, at once or with the next answer. Raises `UpdateRefused`, `ReplicaBroken`."""
+        if self._is_closed:
+            return
         wish, theirs = envelope.body[:1], check_state_vector(envelope.body[1:])
         ours = self._replica.clocks
         same_deletes = self._sentinel.same_deletes(envelope.origin)

@@ -63,6 +63,10 @@ class _Peer:
     looking: asyncio.TimerHandle | None = None
     greeting: Digest | None = None  # that came with the last greeting
 
+    def look_no_more(self) -> None:
+        if self.looking is not None:
+            self.looking.cancel()
+
 
 class Sentinel:
     """One room's; `every_s` is the time from a change to its digest."""
@@ -81,6 +85,7 @@ class Sentinel:
         self._peers: dict[str, _Peer] = {}
         self._loop = asyncio.get_running_loop()
         self._due: asyncio.TimerHandle | None = None
+        self._is_closed = False
         self._told_at = -1
         self._told_ticket = 0
         self._is_asked = False
@@ -94,15 +99,19 @@ class Sentinel:
             self._tell_later()
 
     def close(self) -> None:
-        """The room is no more."""
-        for handle in (self._due, *(peer.looking for peer in self._peers.values())):
-            if handle is not None:
-                handle.cancel()
+        """The room is no more: what it may still hear has no effect."""
+        self._is_closed = True
+        for peer in self._peers.values():
+            peer.look_no_more()
+        if self._due is not None:
+            self._due.cancel()
 
     def _tell_later(self) -> None:
         self._tell_in(self._every_s * random.uniform(0.8, 1.2))  # noqa: S311 - rooms and tasks must not fall into step
 
     def _tell_in(self, delay_s: float) -> None:
+        if self._is_closed:
+            return
         if self._due is not None:
             self._due.cancel()
         self._due = self._loop.call_later(delay_s, self._tell)
@@ -136,6 +145,7 @@ class Sentinel:
         now = self._loop.time()
         for task_id, peer in list(self._peers.items()):
             if now - peer.heard_at > FORGET_AFTER_S:
+                peer.look_no_more()
                 del self._peers[task_id]
 
     # Greetings
@@ -158,7 +168,7 @@ class Sentinel:
     def hear(self, envelope: Envelope) -> None:
         """Another task tells its digest. Raises `MalformedMessage`, `UpdateRefused` and `ReplicaBroken`."""
         digest = Digest.decode(envelope.body)
-        if digest is None:
+        if digest is None or self._is_closed:
             return
         task_id, now = envelope.origin, self._loop.time()
         peer = self._peers.setdefault(task_id, _Peer(now))

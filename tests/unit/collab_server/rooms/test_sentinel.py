@@ -11,17 +11,19 @@ from itertools import pairwise
 import pytest
 from pycrdt import Array, Doc, Map, Text
 
-from collab_server.bus import EnvelopeKind
+from collab_server.bus import Envelope, EnvelopeKind
 from collab_server.bus_memory import MemoryNetwork
 from collab_server.envelopes import decode
 from collab_server.rooms import sentinel
-from collab_server.rooms.fingerprint import UNKNOWN, Fingerprints, hash_deletes
+from collab_server.rooms.digest import Digest
+from collab_server.rooms.fingerprint import HASH_BYTES, UNKNOWN, Fingerprint, Fingerprints, hash_deletes
 from collab_server.rooms.replica import Replica
 from collab_server.rooms.room import Room
 from collab_server.wire.messages import Update
 from tests.unit.collab_server.rooms.parts import House, Person, house, until
 
 QUICK_S = 0.1
+TYPED = b"\x01\x01\x07\x00\x04\x01\x01c\x01a\x00"  # "a" by client 7
 
 
 class Lossy(MemoryNetwork):
@@ -217,6 +219,27 @@ async def test_while_the_journal_is_away_a_room_holds_back_one_digest_and_one_an
         )
         pair.here.journal.available = True
         await until(lambda: pair.are_equal)
+
+
+@pytest.mark.usefixtures("quick")
+async def test_a_room_that_was_dropped_says_nothing_more_whatever_it_still_hears(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with two() as pair:
+        here, there = pair.rooms
+        differs = Digest(Fingerprint(b"x" * HASH_BYTES, b"y" * HASH_BYTES), {9: 1}, asks=True).encode()
+        envelope = Envelope(EnvelopeKind.DIGEST, there.document.channel, "third", differs)
+        there.receive(envelope)
+        monkeypatch.setattr(sentinel, "FORGET_AFTER_S", 0.0)
+        there.sentinel._forget_silent()  # its look is due, though it counts as silent
+        pair.there.registry._drop(there)
+        said: list[Envelope] = []
+        monkeypatch.setattr(pair.there.bus, "publish", said.append)
+        there.receive(envelope)  # the bus may bring some more before the end of the subscription
+        there.receive(Envelope(EnvelopeKind.UPDATE, there.document.channel, "third", TYPED))
+        there.greet_peers()
+        await asyncio.sleep(5 * QUICK_S)
+        assert said == []
 
 
 # Fingerprints
