@@ -226,7 +226,7 @@ async def test_a_room_that_was_dropped_says_nothing_more_whatever_it_still_hears
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with two() as pair:
-        here, there = pair.rooms
+        _here, there = pair.rooms
         differs = Digest(Fingerprint(b"x" * HASH_BYTES, b"y" * HASH_BYTES), {9: 1}, asks=True).encode()
         envelope = Envelope(EnvelopeKind.DIGEST, there.document.channel, "third", differs)
         there.receive(envelope)
