@@ -36,6 +36,7 @@ ASK_UNHEARD = 3
 """Digests after a change while nobody else was heard of: perhaps nobody is there, perhaps two were lost."""
 IN_A_ROW, IN_A_ROW_UNTOLD = 2, 4
 """Digests that must differ in a room that changes all the time: where clocks were told, and where only their hash."""
+MOST_MET = 100
 MOST_ATTEMPTS, RETRY_STUCK_S = 10, 60.0
 
 
@@ -83,6 +84,7 @@ class Sentinel:
         self._every_s = every_s
         self._prints = Fingerprints(replica)
         self._peers: dict[str, _Peer] = {}
+        self._met: dict[str, None] = {}  # whoever held the room since it was opened
         self._loop = asyncio.get_running_loop()
         self._due: asyncio.TimerHandle | None = None
         self._is_closed = False
@@ -105,6 +107,10 @@ class Sentinel:
             peer.look_no_more()
         if self._due is not None:
             self._due.cancel()
+
+    def has_met(self, task_id: str) -> bool:
+        """Whether that task has ever told of a copy of its own."""
+        return task_id in self._met
 
     def _tell_later(self) -> None:
         self._tell_in(self._every_s * random.uniform(0.8, 1.2))  # noqa: S311 - rooms and tasks must not fall into step
@@ -173,6 +179,8 @@ class Sentinel:
         task_id, now = envelope.origin, self._loop.time()
         peer = self._peers.setdefault(task_id, _Peer(now))
         peer.heard_at = now
+        if len(self._met) < MOST_MET:
+            self._met[task_id] = None
         if digest.greets:
             peer.greeting = digest
             self._is_asked = True  # after each greeting copies are compared
