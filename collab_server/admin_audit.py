@@ -64,7 +64,7 @@ class AdminAudit:
         act = Act()
         try:
             yield act
-        except Exception as error:
+        except BaseException as error:  # the port may be closed over it
             act.outcome, act.result = "failed", {"error": type(error).__name__}
             raise
         finally:

@@ -31,6 +31,7 @@ from collab_server.admin_presence import AdminPresence
 from collab_server.admin_quarantine import AdminQuarantine
 from collab_server.admission import Admission
 from collab_server.attendance import Attendance
+from collab_server.bequests import Bequests
 from collab_server.bus import Bus
 from collab_server.company import Company
 from collab_server.control import Control
@@ -143,6 +144,7 @@ async def assembled(
         ghosts = Ghosts(registry.rooms, neighbours)
         ghosts.start()
         stack.push_async_callback(ghosts.close)
+        stack.push_async_callback(Bequests(registry.rooms, neighbours, bus).close)
         attendance = Attendance(directory, registry.rooms, metrics)
         attendance.start()
         stack.push_async_callback(attendance.close)

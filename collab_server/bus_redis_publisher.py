@@ -144,7 +144,7 @@ class Publisher:
                             self._read_time(answer)
                         answered += 1
         except BaseException:
-            self._unsettled = batch[answered:]
+            self._unsettled = batch[answered:] or self._unsettled  # those of before, when only the probe failed
             _settle(pings, BusUnavailable("the connection to Redis was lost"))
             raise
         _settle(pings, None)

@@ -2,7 +2,8 @@
 
 A task that is alone need not put its edits into envelopes. Alone is who has heard no other task for long; a word of any
 ends it at once, and rooms then exchange what was not told. So does a newcomer that reads an older version only, for
-what it said before it was known was not heard. Must never silence the control channel, on which tasks find each other.
+what it said before it was known was not heard; and so does one that counted as gone and lives, for while it was not
+heard neither were its edits. Must never silence the control channel, on which tasks find each other.
 Built by `assembly`.
 """
 
@@ -15,7 +16,7 @@ import structlog
 
 from collab_server.bus import Bus
 from collab_server.envelopes import VERSION
-from collab_server.neighbours import Neighbours
+from collab_server.neighbours import MOST_NEIGHBOURS, Neighbours
 
 log = structlog.get_logger(__name__)
 
@@ -31,10 +32,11 @@ class Company:
         self._neighbours = neighbours
         self._compare = compare
         self._due: asyncio.TimerHandle | None = None
+        self._lost: dict[str, None] = {}  # who counted as gone; ids of tasks that ended never come again
         bus.versions = neighbours.common_versions
         neighbours.on_come.append(self._come)
         neighbours.on_gone.append(self._gone)
-        self._gone("")
+        self._expect_nobody()
 
     def close(self) -> None:
         """Whoever is there: nothing changes any more."""
@@ -44,10 +46,18 @@ class Company:
     def _come(self, task_id: str) -> None:
         self.close()
         was_alone, self._bus.is_alone = self._bus.is_alone, False
-        if was_alone or VERSION not in self._neighbours.living[task_id].speaks:
+        was_lost = task_id in self._lost
+        self._lost.pop(task_id, None)
+        if was_alone or was_lost or VERSION not in self._neighbours.living[task_id].speaks:
             self._compare()
 
-    def _gone(self, _task_id: str) -> None:
+    def _gone(self, task_id: str) -> None:
+        self._lost[task_id] = None
+        if len(self._lost) > MOST_NEIGHBOURS:
+            del self._lost[next(iter(self._lost))]
+        self._expect_nobody()
+
+    def _expect_nobody(self) -> None:
         if not self._neighbours.living:
             self.close()
             self._due = asyncio.get_running_loop().call_later(ALONE_AFTER_S, self._be_alone)

@@ -51,6 +51,7 @@ class Neighbours:
     ) -> None:
         self.on_gone: list[Gone] = []
         self.on_come: list[Gone] = []
+        self.on_silent: list[Gone] = []  # of those that are no more, who never said that it leaves
         self.draining = False
         self._control = control
         self._metrics = metrics
@@ -79,7 +80,9 @@ class Neighbours:
             self.look(late_s=self._clock() - slept_from - ALIVE_EVERY_S)
 
     def say_alive(self) -> None:
-        """Tell the others that this task lives; also whenever something about it changes."""
+        """Tell the others that this task lives; also whenever something about it changes, until it has left."""
+        if self._has_left:
+            return
         body = {"speaks": sorted(self._speaks), "draining": self.draining}
         self._control.tell(ALIVE, body)
 
@@ -97,6 +100,8 @@ class Neighbours:
             elif now - each.heard_at > GONE_AFTER_S:
                 log.warning("neighbour_silent", task=each.task_id)
                 self._gone(each.task_id)
+                for silent in self.on_silent:
+                    silent(each.task_id)
 
     def _heard(self, origin: str, body: Body) -> None:
         if origin == self._control.task_id or self._has_left:

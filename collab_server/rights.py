@@ -9,6 +9,7 @@ anyone, and never act on an answer older than another one acted on. Owned by `se
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -31,6 +32,7 @@ log = structlog.get_logger(__name__)
 
 WORD = "rights"
 SEATS_A_LOOK = 1_000  # asking about so many takes the loop 10 ms, judging them 4
+ROOMS_A_LOOK = 1_000  # to read the answer takes 5 ms
 ENDS_A_TURN = 20  # each tells a whole room that somebody left
 RETRY_S = 1.0
 MOST_WAITING = 1_000  # more that waits to be looked up, and everyone is
@@ -171,9 +173,10 @@ class Rights:
     async def _look_for_deleted(self, registry: Registry, waiting: set[Concerned]) -> None:
         named = {document for document, subject in waiting if subject is None}
         open_rooms = [room for room in registry.rooms.values() if None in named or room.document.name in named]
-        if open_rooms:
-            existing = await self._catalog.existing([room.document.id for room in open_rooms])
-            for room in open_rooms:
+        for at in range(0, len(open_rooms), ROOMS_A_LOOK):
+            some = open_rooms[at : at + ROOMS_A_LOOK]
+            existing = await self._catalog.existing([room.document.id for room in some])
+            for room in some:
                 if room.document.id not in existing and registry.rooms.get(room.document.name) is room:
                     self._metrics.rights_changes["deleted"].inc(len(room.members))
                     registry.deleted(room)
@@ -183,10 +186,19 @@ class Rights:
         standings = await self._permissions.standings_of({_pair(member) for _seat, member in members})
         ended = 0
         for seat, member in members:
-            if seat.member is member and not self._may_stay(place, seat, member, standings[_pair(member)]):
+            if seat.member is member and not self._is_well(place, seat, member, standings[_pair(member)]):
                 ended += 1
                 if ended % ENDS_A_TURN == 0:
                     await asyncio.sleep(0)
+
+    def _is_well(self, place: Place, seat: Seated, member: Member, standing: Standing) -> bool:
+        try:
+            return self._may_stay(place, seat, member, standing)
+        except Exception:  # a fault of ours costs this connection, which may come back, and no other
+            log.exception("seat_not_judged", document=member.room.document.name, actor=member.identity.subject)
+            with contextlib.suppress(Exception):
+                seat.close(Refused(Close.ROOM_UNAVAILABLE))
+            return False
 
     def _may_stay(self, place: Place, seat: Seated, member: Member, standing: Standing) -> bool:
         try:
@@ -198,12 +210,7 @@ class Rights:
             )
             seat.close(refusal)
             return False
-        try:
-            self.reseat(place, seat, member, member.identity, role)
-        except Exception:  # a fault of ours costs this connection, which may come back
-            log.exception("reseat_failed")
-            seat.close(Refused(Close.ROOM_UNAVAILABLE))
-            return False
+        self.reseat(place, seat, member, member.identity, role)
         return True
 
     def reseat(self, place: Place, seat: Seated, member: Member, identity: Identity, role: Role) -> None:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from auth.permissions import Action
 from collab_server.errors import Close, Refused
 from collab_server.firewall import UpdateGap, UpdateRefused
 from collab_server.rooms.leases import SetAside
@@ -47,7 +48,10 @@ async def _take_in(room: Room, member: Member, update: bytes, offload: Offload, 
             async with turn_when_whole(room, offload):
                 if member.expelled:
                     return
-                whole &= not room.ruling.frozen and room.edit_piece(member, piece)
+                may_write = (
+                    member.may(Action.WRITE_DOCUMENT) and not room.ruling.frozen
+                )  # which one who left is not told
+                whole &= may_write and room.edit_piece(member, piece)
         if pieces:
             room.took_in(member, whole=whole, is_answer=is_answer)
     except Refused as refusal:

@@ -51,6 +51,8 @@ class Peers:
         self._answering: asyncio.TimerHandle | None = None
         self._lacking: dict[int, int] | None = None  # what all who are owed an answer hold
         self._asks_back = False
+        self._answered_ticket = 0
+        self._is_closed = False
 
     def tell(self, update: bytes) -> None:
         """Pass on an update of a member once it is durable."""
@@ -58,7 +60,8 @@ class Peers:
             self._publication.publish(self._newest(), self._heading.over(EnvelopeKind.UPDATE, update))
 
     def close(self) -> None:
-        """The room is no more."""
+        """The room is no more: it asks and answers nobody."""
+        self._is_closed = True
         for handle in (self._greeting, self._answering):
             if handle is not None:
                 handle.cancel()
@@ -70,7 +73,7 @@ class Peers:
 
         At most once in `GREETING_EVERY_S`: later wishes within that time become one more greeting at its end.
         """
-        if self._bus.is_alone:
+        if self._bus.is_alone or self._is_closed:
             return
         now = self._loop.time()
         early_s = self._greeted_at + GREETING_EVERY_S - now
@@ -99,6 +102,8 @@ class Peers:
 
     def answer(self, envelope: Envelope) -> None:
         """Give another task what it lacks, at once or with the next answer. Raises `UpdateRefused`, `ReplicaBroken`."""
+        if self._is_closed:
+            return
         wish, theirs = envelope.body[:1], check_state_vector(envelope.body[1:])
         ours = self._replica.clocks
         same_deletes = self._sentinel.same_deletes(envelope.origin)
@@ -132,10 +137,12 @@ class Peers:
 
     def _answer_now(self) -> None:
         self._answered_at = self._loop.time()
-        lacking, self._lacking = self._lacking, None
         asks_back, self._asks_back = self._asks_back, False
-        if lacking is not None:
+        if self._lacking is not None and self._publication.has_passed(self._answered_ticket):
+            lacking, self._lacking, self._answered_ticket = self._lacking, None, self._newest()
             for update in self._replica.diffs(encode_state_vector(lacking)):
-                self._publication.publish(self._newest(), self._heading.over(EnvelopeKind.SYNC_REPLY, update))
+                self._publication.publish(self._answered_ticket, self._heading.over(EnvelopeKind.SYNC_REPLY, update))
+        elif self._lacking is not None:  # the last one waits for its commit: all who ask meanwhile get the next
+            self._answering = self._loop.call_later(ANSWER_EVERY_S, self._answer_later)
         if asks_back:
             self._ask(ANSWER)

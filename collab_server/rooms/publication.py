@@ -35,6 +35,10 @@ class Publication:
         else:
             self._bus.publish(envelope)
 
+    def has_passed(self, ticket: int) -> bool:
+        """Whether what was published with `ticket` is out. What waits is not dropped: who repeats itself asks first."""
+        return ticket <= self._recorder.durable
+
     def _committed(self, durable: int) -> None:
         waiting = self._waiting
         while waiting and waiting[0][0] <= durable:

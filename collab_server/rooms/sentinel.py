@@ -36,6 +36,7 @@ ASK_UNHEARD = 3
 """Digests after a change while nobody else was heard of: perhaps nobody is there, perhaps two were lost."""
 IN_A_ROW, IN_A_ROW_UNTOLD = 2, 4
 """Digests that must differ in a room that changes all the time: where clocks were told, and where only their hash."""
+MOST_MET = 100
 MOST_ATTEMPTS, RETRY_STUCK_S = 10, 60.0
 
 
@@ -63,6 +64,10 @@ class _Peer:
     looking: asyncio.TimerHandle | None = None
     greeting: Digest | None = None  # that came with the last greeting
 
+    def look_no_more(self) -> None:
+        if self.looking is not None:
+            self.looking.cancel()
+
 
 class Sentinel:
     """One room's; `every_s` is the time from a change to its digest."""
@@ -79,9 +84,12 @@ class Sentinel:
         self._every_s = every_s
         self._prints = Fingerprints(replica)
         self._peers: dict[str, _Peer] = {}
+        self._met: dict[str, None] = {}  # whoever held the room since it was opened
         self._loop = asyncio.get_running_loop()
         self._due: asyncio.TimerHandle | None = None
+        self._is_closed = False
         self._told_at = -1
+        self._told_ticket = 0
         self._is_asked = False
         self._unheard = 0
 
@@ -93,15 +101,23 @@ class Sentinel:
             self._tell_later()
 
     def close(self) -> None:
-        """The room is no more."""
-        for handle in (self._due, *(peer.looking for peer in self._peers.values())):
-            if handle is not None:
-                handle.cancel()
+        """The room is no more: what it may still hear has no effect."""
+        self._is_closed = True
+        for peer in self._peers.values():
+            peer.look_no_more()
+        if self._due is not None:
+            self._due.cancel()
+
+    def has_met(self, task_id: str) -> bool:
+        """Whether that task has ever told of a copy of its own."""
+        return task_id in self._met
 
     def _tell_later(self) -> None:
         self._tell_in(self._every_s * random.uniform(0.8, 1.2))  # noqa: S311 - rooms and tasks must not fall into step
 
     def _tell_in(self, delay_s: float) -> None:
+        if self._is_closed:
+            return
         if self._due is not None:
             self._due.cancel()
         self._due = self._loop.call_later(delay_s, self._tell)
@@ -111,7 +127,8 @@ class Sentinel:
         room = self._room
         if room.is_lost or self._bus.is_alone:
             return
-        if room.rebuild.is_under_way:
+        # One that waits for its commit is enough: when the journal is away there would be thousands.
+        if room.rebuild.is_under_way or not self._publication.has_passed(self._told_ticket):
             self._tell_later()
             return
         self._forget_silent()
@@ -129,6 +146,7 @@ class Sentinel:
             room.rebuild.begin()
             return
         # Behind what it speaks of, which is told once it is durable.
+        self._told_ticket = room.ticket
         self._publication.publish(room.ticket, self._heading.over(EnvelopeKind.DIGEST, body))
         if asks:
             self._tell_later()
@@ -137,6 +155,7 @@ class Sentinel:
         now = self._loop.time()
         for task_id, peer in list(self._peers.items()):
             if now - peer.heard_at > FORGET_AFTER_S:
+                peer.look_no_more()
                 del self._peers[task_id]
 
     # Greetings
@@ -159,11 +178,13 @@ class Sentinel:
     def hear(self, envelope: Envelope) -> None:
         """Another task tells its digest. Raises `MalformedMessage`, `UpdateRefused` and `ReplicaBroken`."""
         digest = Digest.decode(envelope.body)
-        if digest is None:
+        if digest is None or self._is_closed:
             return
         task_id, now = envelope.origin, self._loop.time()
         peer = self._peers.setdefault(task_id, _Peer(now))
         peer.heard_at = now
+        if len(self._met) < MOST_MET:
+            self._met[task_id] = None
         if digest.greets:
             peer.greeting = digest
             self._is_asked = True  # after each greeting copies are compared

@@ -159,3 +159,21 @@ async def test_pages_of_the_log_are_told_newest_first_or_from_a_row_on() -> None
     assert len((await acts.client.get("/audit?target=rooms/room-2")).json()["actions"]) == 1
     for query in ("limit=0", "limit=x", "before=1&after=1", "target=%00", f"before={'9' * 5_000}"):
         assert (await acts.client.get(f"/audit?{query}")).status_code == 400
+
+
+async def test_an_act_that_was_broken_off_is_not_noted_as_done() -> None:
+    """The port closes while an eviction waits for other tasks: nobody knows what they did."""
+    kept = MemoryAudit()
+    begun = asyncio.Event()
+
+    async def act() -> None:
+        async with AdminAudit(kept, "task-1").record("root", "evict", "rooms/demo", {}):
+            begun.set()
+            await asyncio.Event().wait()
+
+    acting = asyncio.create_task(act())
+    await begun.wait()
+    acting.cancel()
+    await asyncio.wait([acting])
+    [row] = await kept.newest(None, None, LARGEST_ID, 1)
+    assert (row.outcome, row.result) == ("failed", {"error": "CancelledError"})

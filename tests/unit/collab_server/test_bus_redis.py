@@ -3,7 +3,7 @@
 import asyncio
 import random
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Self
 from uuid import UUID, uuid4
@@ -14,7 +14,8 @@ import pytest
 from collab_server.bus import BusUnavailable, Envelope, EnvelopeKind
 from collab_server.bus_gate import BusTallies, Gate
 from collab_server.bus_redis import RedisBus
-from collab_server.redis_link import LinkTimes
+from collab_server.bus_redis_publisher import Packed, Publisher
+from collab_server.redis_link import LinkTimes, command
 from tests.services.redis import RedisServer
 from tests.services.tcp_relay import Relay
 
@@ -389,3 +390,50 @@ async def test_a_task_that_is_alone_says_words_but_tells_of_no_room(make_bus: Ma
     one.publish(update("one", document, b"kept"))
     one.publish(Envelope(EnvelopeKind.CONTROL, None, "one", b"alive"))
     await until(lambda: [envelope.body for envelope in heard] == [b"alive"])
+
+
+class FallingRedis(ScriptedRedis):
+    """Falls over the first publish it gets, comes back and is loading, and serves from the third connection on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.published: list[bytes] = []
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open.append(writer)
+        number, parser = len(self._open), hiredis.Reader()
+        while chunk := await reader.read(65_536):
+            parser.feed(chunk)
+            while (request := parser.gets()) is not False:
+                if request[0] == b"TIME":
+                    writer.write(b"-LOADING Redis is loading\r\n" if number == 2 else b"*2\r\n$1\r\n1\r\n$1\r\n1\r\n")
+                elif request[0] != b"PUBLISH":
+                    writer.write(b"+OK\r\n")
+                elif number == 1:
+                    writer.close()  # nobody knows what became of it
+                else:
+                    self.published.append(request[2])
+                    writer.write(b":1\r\n")
+        writer.close()
+
+    @property
+    def connections(self) -> int:
+        return len(self._open)
+
+
+async def test_what_was_under_way_when_redis_fell_is_sent_again_after_it_has_loaded() -> None:
+    """F03: a server that comes back answers -LOADING for a while; a word must not get lost over that."""
+    async with FallingRedis() as server:
+        publisher = Publisher(f"redis://127.0.0.1:{server.port}", PATIENT, 1_000_000, packed_plainly, lambda: None)
+        running = asyncio.create_task(publisher.run())
+        publisher.send(update("one", UUID(int=1), b"before"))
+        await until(lambda: server.connections > 1)
+        publisher.send(update("one", UUID(int=1), b"after"))
+        await until(lambda: b"after" in server.published)
+        assert server.published == [b"before", b"after"]
+        running.cancel()
+        await asyncio.wait([running])
+
+
+def packed_plainly(envelopes: Sequence[Envelope]) -> list[Packed]:
+    return [Packed(command(b"PUBLISH", b"channel", each.body), [each]) for each in envelopes]

@@ -13,7 +13,7 @@ from collab_server.bus_memory import MemoryBus, MemoryNetwork
 from collab_server.company import Company
 from collab_server.control import Control
 from collab_server.envelopes import FIRST_VERSION, SPEAKS, VERSION
-from collab_server.neighbours import LEAVING, Neighbours
+from collab_server.neighbours import GONE_AFTER_S, LEAVING, Neighbours
 from collab_server.telemetry import Metrics
 from tests.unit.collab_server.rooms.parts import until
 
@@ -25,13 +25,14 @@ class Watched:
         self.network = MemoryNetwork()
         self.bus, self.other = MemoryBus("one", self.network), MemoryBus("two", self.network)
         self.compared = 0
+        self.now = 0.0
 
     async def start(self) -> None:
         await self.bus.start()
         await self.other.start()
         metrics = Metrics()
         control = Control(self.bus, metrics)
-        self.neighbours = Neighbours(control, metrics, speaks=SPEAKS)
+        self.neighbours = Neighbours(control, metrics, speaks=SPEAKS, clock=lambda: self.now)
         self.company = Company(self.bus, self.neighbours, self._compare)
         await control.start()
 
@@ -45,8 +46,8 @@ class Watched:
 
 
 @pytest.fixture
-async def watched(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watched]:
-    monkeypatch.setattr(company, "ALONE_AFTER_S", 0.05)
+async def watched(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Watched]:
+    monkeypatch.setattr(company, "ALONE_AFTER_S", getattr(request, "param", 0.05))
     made = Watched()
     await made.start()
     yield made
@@ -76,4 +77,17 @@ async def test_a_newcomer_of_the_version_before_is_spoken_to_in_its_version_and_
     watched.says("alive", speaks=[FIRST_VERSION], draining=False)
     await until(lambda: bool(watched.neighbours.living))
     assert set(watched.bus.versions()) == {FIRST_VERSION}
+    assert watched.compared == 1
+
+
+@pytest.mark.parametrize("watched", [60.0], indirect=True)
+async def test_with_one_who_was_silent_for_long_and_lives_states_are_compared(watched: Watched) -> None:
+    """F14: words to and from it were lost, and in a quiet room nobody would notice before the next edit."""
+    watched.says("alive", speaks=sorted(SPEAKS), draining=False)
+    await until(lambda: bool(watched.neighbours.living))
+    watched.now += GONE_AFTER_S + 1
+    watched.neighbours.look(late_s=0.0)
+    assert not watched.neighbours.living
+    watched.says("alive", speaks=sorted(SPEAKS), draining=False)
+    await until(lambda: bool(watched.neighbours.living))
     assert watched.compared == 1

@@ -88,3 +88,17 @@ async def test_the_common_versions_are_those_that_every_living_task_reads() -> N
         await until(lambda: one.sees == {"two"})
         assert one.neighbours.common_versions() == {1}
         assert one.neighbours.living["two"].draining
+
+
+async def test_who_has_left_does_not_come_back_by_what_it_does_at_its_end() -> None:
+    """After a failed start of its last part a task says that it leaves first, and drains then."""
+    async with cluster(one={1}, two={1}, three={1}) as (one, two, three):
+        one.neighbours.say_alive()
+        await until(lambda: one.sees == {"two", "three"})
+        two.neighbours.say_leaving()
+        two.neighbours.draining = True
+        two.neighbours.say_alive()
+        three.neighbours.draining = True
+        three.neighbours.say_alive()
+        await until(lambda: one.neighbours.living["three"].draining)
+        assert one.sees == {"three"}

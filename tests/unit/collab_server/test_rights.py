@@ -7,11 +7,13 @@ import time
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from uuid import UUID
 
 import pytest
 
 from auth.permissions import Pair, PermissionsUnavailable, Role, Standing
 from auth.permissions_memory import MemoryPermissions
+from collab_server import rights
 from collab_server.bus import Envelope, EnvelopeKind
 from collab_server.bus_memory import MemoryNetwork
 from collab_server.control import Control
@@ -295,3 +297,47 @@ async def test_a_flood_of_words_becomes_one_look_at_everyone() -> None:
         await until(lambda: len(task.permissions.asked) > before)
         assert sorted(task.permissions.asked[before]) == [("ada", "demo"), ("bob", "demo")]
         assert task.rights.heard == MOST_WAITING + 10
+
+
+class Broken(Seat):
+    """A connection that a fault of ours keeps from being closed."""
+
+    def close(self, refusal: Refused) -> None:
+        raise RuntimeError(refusal.reason)
+
+
+async def test_a_seat_that_cannot_be_judged_keeps_nobody_else_from_it() -> None:
+    async with watched() as task:
+        seats = [(await task.seat(subject, Role.EDITOR))[1] for subject in ("ada", "bob", "cleo")]
+        broken = Broken(seats[0].member)
+        task.here.connections[0] = broken
+        for subject in ("ada", "bob"):
+            await task.permissions.set_role(subject, "demo", None)
+        task.rights.changed(document="demo")
+        await until(lambda: seats[1].closed == [Close.FORBIDDEN])
+        await task.permissions.set_role("cleo", "demo", None)
+        task.rights.changed(subject="cleo")
+        await until(lambda: seats[2].closed == [Close.FORBIDDEN])
+
+
+async def test_a_word_about_a_person_alone_asks_for_no_document(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with watched() as task:
+        asked, existing = list[int](), task.parts.catalog.existing
+
+        async def counted(document_ids: Collection[UUID]) -> frozenset[UUID]:
+            asked.append(len(document_ids))
+            return await existing(document_ids)
+
+        monkeypatch.setattr(task.parts.catalog, "existing", counted)
+        _ada, seat = await task.seat("ada", Role.EDITOR)
+        await task.permissions.revoke_tokens("ada", 1.0)
+        task.rights.changed(subject="ada")
+        await until(lambda: seat.closed == [Close.UNAUTHORIZED])
+        assert asked == []
+        # Ten thousand rooms in one question would hold the loop for as long as fifty thousand keystrokes.
+        monkeypatch.setattr(rights, "ROOMS_A_LOOK", 2)
+        for number in range(4):
+            await task.parts.room(f"other-{number}")
+        task.rights.look_soon()
+        await until(lambda: sum(asked) == 5)
+        assert asked == [2, 2, 1]

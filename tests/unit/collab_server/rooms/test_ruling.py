@@ -133,6 +133,20 @@ async def test_a_big_update_that_is_being_taken_in_stops_at_the_freeze() -> None
         await until(lambda: bool(room.clocks))
 
 
+async def test_a_big_update_that_is_being_taken_in_stops_when_its_sender_may_only_read() -> None:
+    """It may have waited for a worker for long: whoever may write no more within a second may not by that either."""
+    async with house() as at:
+        room = await at.room()
+        ada = at.join(room)
+        ada.send(Update(BIG))
+        ada.member.become(ada.member.identity, Role.VIEWER, 0.0)
+        await until(lambda: not room.taking_in)
+        assert (room.clocks, ada.refusals) == ({}, [])
+        ada.member.become(ada.member.identity, Role.EDITOR, 0.0)
+        ada.send(SyncStep2(BIG))
+        await until(lambda: bool(room.clocks))
+
+
 async def test_who_is_kept_out_loses_every_seat_and_gets_none_until_the_time_is_up() -> None:
     async with house() as at:
         room = await at.room()
