@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from auth.permissions import Permissions, PermissionsUnavailable, Role
 from collab_server.admin_answers import BadRequest, Endpoint, Guard, answered, content_of, json_answer
-from collab_server.admission import DOCUMENT_NAME
+from collab_server.admission import DOCUMENT_NAME, LEEWAY_S
 from collab_server.rights import Rights
 
 LONGEST_SUBJECT = 128  # characters, as in tokens
@@ -69,8 +69,9 @@ class AdminRights:
     async def _revoke(self, request: Request) -> Response:
         subject, now = subject_id(request.path_params["subject"]), self._wall_clock()
         before = (await content_of(request)).get("before", now)
-        if isinstance(before, bool) or not isinstance(before, int | float) or not 0 <= before <= now:
-            raise BadRequest("before is a time in Unix seconds, now at the latest")
+        # As far ahead as a token may be that is taken: one of an issuer whose clock is ahead can be voided, too.
+        if isinstance(before, bool) or not isinstance(before, int | float) or not 0 <= before <= now + LEEWAY_S:
+            raise BadRequest(f"before is a time in Unix seconds, at the latest {LEEWAY_S:.0f} s from now")
         await self._permissions.revoke_tokens(subject, float(before))
         self._rights.changed(subject=subject)
         request.state.result = {"revoked_before": before}
