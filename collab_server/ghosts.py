@@ -12,10 +12,14 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 
+import structlog
+
 from collab_server.neighbours import Neighbours
 from collab_server.rooms.cursors import Cursors
 from collab_server.rooms.room import Room
 from collab_server.tasks import Tasks
+
+log = structlog.get_logger(__name__)
 
 SWEEP_EVERY_S = 5.0
 ROOMS_A_TURN = 50
@@ -60,6 +64,9 @@ class Ghosts:
 
     async def _in_each_room(self, act: Callable[[Cursors], None]) -> None:
         for number, room in enumerate(list(self._rooms.values())):
-            act(room.cursors)
+            try:
+                act(room.cursors)
+            except Exception:  # a fault of ours in one room must not end the sweep for all of them
+                log.exception("ghosts_not_taken", document_id=str(room.document.id))
             if number % ROOMS_A_TURN == ROOMS_A_TURN - 1:
                 await asyncio.sleep(0)

@@ -11,8 +11,12 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import structlog
+
 if TYPE_CHECKING:
     from collab_server.rooms.room import Room
+
+log = structlog.get_logger(__name__)
 
 TURN_S, PAUSE_S = 0.002, 0.004
 """A third of the loop's time: some 3,000 rooms a second."""
@@ -46,7 +50,10 @@ class Greetings:
             del self._waiting[name]
             room = self._rooms.get(name)
             if room is not None:
-                room.greet_peers()
+                try:
+                    room.greet_peers()
+                except Exception:  # a fault of ours in one room must not leave all behind it apart
+                    log.exception("greeting_failed", document_id=str(room.document.id))
             if time.monotonic() > until:
                 break
         if self._waiting:

@@ -197,6 +197,19 @@ async def test_what_nobody_renews_goes_although_its_task_was_never_heard() -> No
         assert len(one.room.cursors) == 1
 
 
+async def test_a_room_with_a_fault_keeps_no_ghost_in_another() -> None:
+    async with cluster(1) as (_network, (one,)):
+        await one.at.room("other")
+        visited: list[object] = []
+
+        def act(cursors: object) -> None:
+            visited.append(cursors)
+            raise ArithmeticError
+
+        await one.ghosts._in_each_room(act)
+        assert len(visited) == 2
+
+
 async def test_many_rooms_do_not_hold_the_loop_up() -> None:
     async with cluster(1) as (_network, (one,)):
         for number in range(2 * ROOMS_A_TURN):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from uuid import uuid4
 
 from collab_server.rooms.greetings import PAUSE_S, TURN_S, Greetings
+from persistence.catalog import Document
 from tests.unit.collab_server.rooms.parts import until
 
 
@@ -13,6 +15,7 @@ class SlowRoom:
 
     def __init__(self) -> None:
         self.greeted = 0
+        self.document = Document(uuid4(), "demo", 0)
 
     def greet_peers(self) -> None:
         self.greeted += 1
@@ -45,3 +48,17 @@ async def test_a_room_that_is_gone_meanwhile_is_left_out_and_a_second_call_greet
     assert gone.greeted == 0
     assert rooms["room-0"].greeted == 2
     greetings.close()
+
+
+class FaultyRoom(SlowRoom):
+    """Stands for a room in which a fault of ours shows."""
+
+    def greet_peers(self) -> None:
+        super().greet_peers()
+        raise ArithmeticError
+
+
+async def test_a_room_with_a_fault_keeps_no_other_from_greeting() -> None:
+    rooms = {f"room-{number}": (FaultyRoom if number % 7 == 0 else SlowRoom)() for number in range(20)}
+    Greetings(rooms).begin()  # type: ignore[arg-type]
+    await until(lambda: all(room.greeted == 1 for room in rooms.values()))
