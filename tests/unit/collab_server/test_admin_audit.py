@@ -177,3 +177,10 @@ async def test_an_act_that_was_broken_off_is_not_noted_as_done() -> None:
     await asyncio.wait([acting])
     [row] = await kept.newest(None, None, LARGEST_ID, 1)
     assert (row.outcome, row.result) == ("failed", {"error": "CancelledError"})
+
+
+async def test_what_is_nested_too_deep_to_be_noted_is_refused_and_not_done() -> None:
+    acts = Acts(MemoryAudit())
+    deep = b'{"a":' + b"[" * 300 + b"]" * 300 + b"}"
+    answer = await acts.client.post("/rooms/demo/kick", content=deep)
+    assert (answer.status_code, acts.done, await acts.rows()) == (400, [], [])
