@@ -29,7 +29,7 @@ KEPT_S = 900
 """How long a place or a person is kept without being written: every task writes all it has anew every five minutes."""
 PIPELINE_BYTES = 128 * 1024
 """About one pipeline: packing and reading it takes the event loop some 5 ms."""
-
+LONGEST_NUMBER = 19  # digits of a page's
 _WRITING, _SHOWN = b"writing", b"shown"
 _VERSION = 1
 
@@ -130,7 +130,7 @@ def _task_of(page: bytes) -> str:
 
 def _number_of(page: bytes) -> int:
     number = page.rpartition(b"/")[2]
-    return int(number) if number.isdigit() else 0
+    return int(number) if number.isdigit() and len(number) <= LONGEST_NUMBER else 0
 
 
 def _rows(people: Iterable[Attendee]) -> bytes:

@@ -89,3 +89,11 @@ async def test_what_is_not_ours_is_nobody_but_its_task_holds_the_place(written: 
     found = await directory.at("document:demo")
     assert (found.people, found.tasks) == ((), {"task-2"})
     assert await directory.places_of("ada") == ()
+
+
+async def test_a_page_with_a_number_that_nobody_counts_to_is_the_oldest() -> None:
+    """T21: Python refuses to read a number of so many digits; presence must not be out of order for that."""
+    endless = b"a/" + b"9" * 5_000
+    answers = Answers({endless: row("forged"), b"a/1": row("ada")}, {endless: b"shown", b"a/1": b"shown"})
+    found = await RedisDirectory("task-1", answers).at("document:demo")
+    assert [each.person.subject for each in found.people] == ["ada"]
