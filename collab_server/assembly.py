@@ -137,6 +137,8 @@ async def assembled(
             metrics=metrics,
             hand_over=handover.give,
         )
+        stack.push_async_callback(control.close)
+        stack.callback(neighbours.say_leaving)  # after the drain, even of a start that failed half-way
         with announce("WebSocket server") as started:
             await server.start()
             stack.push_async_callback(_drain_if_needed, server)
@@ -161,10 +163,8 @@ async def assembled(
             AdminTickets(tickets, settings.internal_key),
         ]
         await control.start()  # known to the others before it is ready: a rolling restart goes on at that moment
-        stack.push_async_callback(control.close)
         stack.callback(Company(bus, neighbours, registry.greetings.begin).close)
         watching.start(neighbours.watch(), "neighbours")
-        stack.callback(neighbours.say_leaving)
         signed_in = RevocableAuthenticator(sign_in.authenticator, permissions)
         with announce("Admin port") as started:
             admin = HttpPort(

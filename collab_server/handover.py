@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from collab_server.admission import DOCUMENT_NAME
 from collab_server.control import Body, Control
 from collab_server.errors import Refused
 from collab_server.neighbours import Neighbours
@@ -27,7 +28,6 @@ HANDING_OVER = "handing_over"
 NAMES_A_WORD = 100
 OPEN_AT_ONCE = 4  # a load waits for storage most of the time, but those who are here already come first
 MOST_WAITING = 20_000
-LONGEST_NAME = 128
 
 
 class Handover:
@@ -66,7 +66,7 @@ class Handover:
         names = body["documents"]
         if not isinstance(names, list) or len(names) > NAMES_A_WORD:
             raise ValueError("no list of names")
-        if not all(isinstance(name, str) and 0 < len(name) <= LONGEST_NAME for name in names):
+        if not all(isinstance(name, str) and DOCUMENT_NAME.fullmatch(name) for name in names):
             raise ValueError("no name of a document")
         if origin == self._control.task_id or self._neighbours.draining:
             return
