@@ -36,10 +36,10 @@ class Cursors:
         max_ids: int,
     ) -> None:
         self._broadcast = broadcast
-        self.far = FarLane(heading, bus)
         self._metrics = metrics
         self._limits = limits
         self._states = AwarenessStates(max_ids=max_ids)
+        self.far = FarLane(heading, bus, lambda client_id: isinstance(self._states.owner_of(client_id), Member))
 
     def __len__(self) -> int:
         """Awareness client ids present."""

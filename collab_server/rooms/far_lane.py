@@ -8,23 +8,25 @@ lives shows itself again. Owned by `cursors`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from collab_server.bus import Bus, EnvelopeKind, Heading
 from collab_server.wire.awareness import AwarenessEntry, encode_entries, in_batches
+from collab_server.wire.messages import REMOVED
 
 TICK_S = 0.03
 """Two frames of a screen: a cursor on another task is seldom drawn later for it, and ten people cost as much as one."""
 
 
 class FarLane:
-    """See the module."""
+    """See the module. `speaks_for` tells whether a client's member is on this task."""
 
-    __slots__ = ("_bus", "_due", "_heading", "_loop", "_sent_at", "_waiting")
+    __slots__ = ("_bus", "_due", "_heading", "_loop", "_sent_at", "_speaks_for", "_waiting")
 
-    def __init__(self, heading: Heading, bus: Bus) -> None:
+    def __init__(self, heading: Heading, bus: Bus, speaks_for: Callable[[int], bool]) -> None:
         self._heading = heading
         self._bus = bus
+        self._speaks_for = speaks_for
         self._loop = asyncio.get_running_loop()
         self._waiting: dict[int, AwarenessEntry] = {}
         self._sent_at = float("-inf")
@@ -49,5 +51,7 @@ class FarLane:
             self._due = None
         waiting, self._waiting = self._waiting, {}
         self._sent_at = self._loop.time()
-        for batch in in_batches(tuple(waiting.values())):
+        # Of one who has meanwhile turned up on another task nobody would ever take back what this one says.
+        entries = tuple(each for each in waiting.values() if each.state == REMOVED or self._speaks_for(each.client_id))
+        for batch in in_batches(entries):
             self._bus.publish(self._heading.over(EnvelopeKind.AWARENESS, encode_entries(batch)))

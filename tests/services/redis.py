@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from cluster.redis_server import find_program
+from tests.services.server import free_port
 
 PATIENCE_S = 10.0
 """How long starting or stopping may take on a busy machine; it takes some 20 ms."""
@@ -23,7 +24,7 @@ class RedisServer:
         self._folder = folder
         self._binary = binary or find_program()
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_port()
 
     @property
     def url(self) -> str:
@@ -93,10 +94,3 @@ class RedisServer:
 def _encode(words: tuple[str | bytes, ...]) -> bytes:
     parts = [word.encode() if isinstance(word, str) else word for word in words]
     return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in parts)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

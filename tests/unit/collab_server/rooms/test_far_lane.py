@@ -10,9 +10,12 @@ from collab_server.bus_memory import MemoryBus, MemoryNetwork
 from collab_server.bus_parts import AWARENESS_BYTES, OutgoingQueue
 from collab_server.rooms.far_lane import FarLane
 from collab_server.wire.awareness import AwarenessEntry, AwarenessLimits, decode_entries
+from collab_server.wire.messages import REMOVED
 from tests.unit.collab_server.rooms.parts import until
 
 ROOM = uuid4()
+ELSEWHERE = 9
+"""A client whose member sits at another task by now."""
 
 
 def cursor(client: int, clock: int) -> AwarenessEntry:
@@ -25,7 +28,7 @@ async def lane() -> tuple[FarLane, MemoryBus, list[list[AwarenessEntry]]]:
     await here.start()
     await there.start()
     await there.subscribe(ROOM, lambda envelope: heard.append(list(decode_entries(envelope.body, AwarenessLimits()))))
-    return FarLane(Heading(ROOM, "here", 0), here), here, heard
+    return FarLane(Heading(ROOM, "here", 0), here, lambda client_id: client_id != ELSEWHERE), here, heard
 
 
 async def test_a_cursor_after_a_quiet_moment_goes_at_once() -> None:
@@ -56,10 +59,22 @@ async def test_what_waits_goes_when_the_room_does() -> None:
     await until(lambda: heard == [[cursor(1, 1)], [cursor(1, 2)]])
 
 
+async def test_of_one_who_has_turned_up_elsewhere_only_the_leaving_is_told() -> None:
+    """What waited is older than what the other task says, and nobody would take it back: a ghost."""
+    far, _bus, heard = await lane()
+    far.send([cursor(1, 1)])
+    far.send([cursor(1, 2), cursor(ELSEWHERE, 1)])
+    await until(lambda: heard == [[cursor(1, 1)], [cursor(1, 2)]])
+    gone = AwarenessEntry(ELSEWHERE, 2, REMOVED)
+    far.send([gone])
+    far.flush()
+    await until(lambda: heard[2:] == [[gone]])
+
+
 async def test_alone_nothing_is_gathered() -> None:
     bus = MemoryBus("alone")
     await bus.start()
-    far = FarLane(Heading(ROOM, "alone", 0), bus)
+    far = FarLane(Heading(ROOM, "alone", 0), bus, lambda _client_id: True)
     far.send([cursor(1, 1)])
     assert not far._waiting
 
