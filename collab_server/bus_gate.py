@@ -172,3 +172,23 @@ class Gate:
             self._tallies.doubled.inc()
             return False
         raise MalformedEnvelope("replayed")
+
+
+class Gated:
+    """What a bus adapter tells of its gate, which it makes itself."""
+
+    _gate: Gate
+
+    @property
+    def malformed(self) -> int:
+        """Foreign messages that were refused."""
+        return self._gate.malformed
+
+    @property
+    def versions(self) -> Callable[[], Collection[int]]:
+        """The versions that every living neighbour reads."""
+        return self._gate.versions
+
+    @versions.setter
+    def versions(self, versions: Callable[[], Collection[int]]) -> None:
+        self._gate.versions = versions

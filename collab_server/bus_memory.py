@@ -8,11 +8,11 @@ call a receiver inside `publish`. Named by `assembly`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from uuid import UUID
 
 from collab_server.bus import BusUnavailable, Envelope, Receive, check_task_id
-from collab_server.bus_gate import BusTallies, Gate
+from collab_server.bus_gate import BusTallies, Gate, Gated
 from collab_server.bus_parts import OutgoingQueue, Receivers, call_each
 from collab_server.envelopes import came_from
 
@@ -63,7 +63,7 @@ class MemoryNetwork:
                 bus.back_online()
 
 
-class MemoryBus:
+class MemoryBus(Gated):
     """A `Bus` inside one process. Without a network it has nobody to talk to, and publishing costs next to nothing."""
 
     def __init__(
@@ -90,18 +90,6 @@ class MemoryBus:
     @property
     def dropped(self) -> int:
         return self._outgoing.dropped
-
-    @property
-    def malformed(self) -> int:
-        return self._gate.malformed
-
-    @property
-    def versions(self) -> Callable[[], Collection[int]]:
-        return self._gate.versions
-
-    @versions.setter
-    def versions(self, versions: Callable[[], Collection[int]]) -> None:
-        self._gate.versions = versions
 
     async def start(self) -> None:
         self._network.join(self)

@@ -10,13 +10,13 @@ Named by `assembly`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from uuid import UUID
 
 import structlog
 
 from collab_server.bus import BusUnavailable, Envelope, Receive, check_task_id
-from collab_server.bus_gate import BusTallies, Gate
+from collab_server.bus_gate import BusTallies, Gate, Gated
 from collab_server.bus_parts import Receivers, call_each
 from collab_server.bus_redis_publisher import Packed, Publisher
 from collab_server.bus_redis_subscriber import Subscriber
@@ -29,7 +29,7 @@ DEFAULT_QUEUE_BYTES = 32 * 1024 * 1024
 """What an outage may hold back: minutes of typing, or the whole state of one large document."""
 
 
-class RedisBus:
+class RedisBus(Gated):
     """A `Bus` over one Redis (or compatible) server. Make it inside a running loop.
 
     With `hmac_keys` the first signs every message, and what none of them signed is refused; two let a cluster change
@@ -65,18 +65,6 @@ class RedisBus:
     @property
     def dropped(self) -> int:
         return self._publisher.dropped
-
-    @property
-    def malformed(self) -> int:
-        return self._gate.malformed
-
-    @property
-    def versions(self) -> Callable[[], Collection[int]]:
-        return self._gate.versions
-
-    @versions.setter
-    def versions(self, versions: Callable[[], Collection[int]]) -> None:
-        self._gate.versions = versions
 
     async def start(self) -> None:
         if not self._tasks:

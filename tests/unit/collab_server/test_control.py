@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -41,15 +41,22 @@ class Task:
 
 
 @asynccontextmanager
+async def listening(tasks: Iterable[tuple[MemoryBus, Control]]) -> AsyncIterator[None]:
+    """The control channels of these tasks, open meanwhile."""
+    async with AsyncExitStack() as stack:
+        for bus, control in tasks:
+            await bus.start()
+            stack.push_async_callback(bus.close)
+            await control.start()
+            stack.push_async_callback(control.close)
+        yield
+
+
+@asynccontextmanager
 async def tasks(*names: str) -> AsyncIterator[list[Task]]:
     network = MemoryNetwork()
-    async with AsyncExitStack() as stack:
-        made = [Task(network, name) for name in names]
-        for task in made:
-            await task.bus.start()
-            stack.push_async_callback(task.bus.close)
-            await task.control.start()
-            stack.push_async_callback(task.control.close)
+    made = [Task(network, name) for name in names]
+    async with listening((task.bus, task.control) for task in made):
         yield made
 
 

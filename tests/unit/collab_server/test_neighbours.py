@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 
 from collab_server.bus_memory import MemoryBus, MemoryNetwork
 from collab_server.control import Control
 from collab_server.neighbours import ALIVE_EVERY_S, GONE_AFTER_S, Neighbours
 from collab_server.telemetry import Metrics
 from tests.unit.collab_server.rooms.parts import until
+from tests.unit.collab_server.test_control import listening
 
 
 class Task:
@@ -33,13 +34,8 @@ class Task:
 @asynccontextmanager
 async def cluster(**speaks: set[int]) -> AsyncIterator[list[Task]]:
     network = MemoryNetwork()
-    async with AsyncExitStack() as stack:
-        made = [Task(network, name, frozenset(versions)) for name, versions in speaks.items()]
-        for task in made:
-            await task.bus.start()
-            stack.push_async_callback(task.bus.close)
-            await task.control.start()
-            stack.push_async_callback(task.control.close)
+    made = [Task(network, name, frozenset(versions)) for name, versions in speaks.items()]
+    async with listening((task.bus, task.control) for task in made):
         yield made
 
 
